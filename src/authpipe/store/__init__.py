@@ -1,0 +1,1 @@
+"""All SQL: one repository per aggregate, the migrations, and the bundled PostgreSQL."""

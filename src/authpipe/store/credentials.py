@@ -1,0 +1,231 @@
+"""Credentials: ciphertext, due times, leases, and the compare-and-swap that ends every refresh."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from authpipe.domain.credential import StoredCredential
+from authpipe.store.records import read
+from authpipe.store.repository import Repository
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefreshedSecrets:
+    """What a successful refresh writes.  ``refresh_ciphertext`` None keeps the stored refresh token."""
+
+    secret_ciphertext: bytes
+    refresh_ciphertext: bytes | None
+    scopes: tuple[str, ...]
+    expires_at: datetime | None
+    refresh_due_at: datetime | None
+    refresh_expires_at: datetime | None
+    issued_at: datetime
+    previous_until: datetime
+
+
+class Credentials(Repository):
+    """Rows keyed by environment, tenant and credential."""
+
+    aggregate = "credentials"
+
+    async def put(self, credential: StoredCredential, *, facts: Mapping[str, Any]) -> None:
+        """Store a new credential; the owner's earlier one of the same kind must be destroyed first."""
+        await self._run(
+            "put",
+            credential.environment_id,
+            credential.tenant_id,
+            credential.credential_id,
+            credential.owner_kind.value,
+            credential.owner_id,
+            credential.provider_config_id,
+            credential.provider,
+            credential.kind.value,
+            credential.source.value,
+            credential.secret_ciphertext,
+            credential.refresh_ciphertext,
+            dict(facts),
+            list(credential.scopes),
+            credential.expires_at,
+            credential.refresh_due_at,
+            credential.refresh_expires_at,
+            credential.issued_at,
+        )
+        await self._value("announce", str(credential.credential_id))
+
+    async def destroy_owned(self, environment_id: UUID, tenant_id: str, owner_id: UUID) -> int:
+        """Delete every credential of a connection or installation; returns how many there were."""
+        rows = await self._all("destroy_owned", environment_id, tenant_id, owner_id)
+        for row in rows:
+            await self._value("announce", str(row["credential_id"]))
+        return len(rows)
+
+    async def owned(self, environment_id: UUID, tenant_id: str, owner_id: UUID) -> list[StoredCredential]:
+        """The credentials of one connection or installation."""
+        rows = await self._all("owned", environment_id, tenant_id, owner_id)
+        return [read(StoredCredential, row) for row in rows]
+
+    async def get(self, environment_id: UUID, tenant_id: str, credential_id: UUID) -> StoredCredential | None:
+        """The credential, or None."""
+        row = await self._one("get", environment_id, tenant_id, credential_id)
+        return None if row is None else read(StoredCredential, row)
+
+    async def matching(
+        self,
+        environment_id: UUID,
+        tenant_id: str,
+        *,
+        provider: str,
+        user_id: str | None,
+        credential_for: str,
+        installation_id: UUID | None,
+        label: str | None,
+        kind: str | None,
+    ) -> list[asyncpg.Record]:
+        """Every live connection and installation that matches, each with its credential: one statement.
+
+        The function behind it sets the row-level security scope itself, so this runs outside a transaction.
+        """
+        return await self._all(
+            "read",
+            environment_id,
+            tenant_id,
+            provider,
+            user_id,
+            credential_for,
+            installation_id,
+            label,
+            kind,
+        )
+
+    async def claim_due(
+        self, *, now: datetime, lease_until: datetime, limit: int, not_of: Sequence[UUID]
+    ) -> list[StoredCredential]:
+        """Lease up to ``limit`` due credentials, the longest due first: system-wide work.
+
+        A row whose earlier lease ran out without being given back comes with ``outcome_unknown``.
+        """
+        rows = await self._all("claim_due", now, lease_until, limit, list(not_of))
+        return [read(StoredCredential, row) for row in rows]
+
+    async def claim_one(
+        self,
+        environment_id: UUID,
+        tenant_id: str,
+        credential_id: UUID,
+        *,
+        now: datetime,
+        lease_until: datetime,
+    ) -> StoredCredential | None:
+        """Lease one credential, or None while somebody else holds it."""
+        row = await self._one("claim_one", environment_id, tenant_id, credential_id, now, lease_until)
+        return None if row is None else read(StoredCredential, row)
+
+    async def release(self, credential: StoredCredential) -> None:
+        """Give a lease back without an attempt having been made."""
+        await self._run(
+            "release",
+            credential.environment_id,
+            credential.tenant_id,
+            credential.credential_id,
+            credential.lease,
+        )
+        await self._value("announce", str(credential.credential_id))
+
+    async def commit_refresh(
+        self, credential: StoredCredential, secrets: RefreshedSecrets, *, present_lease: bool = True
+    ) -> StoredCredential | None:
+        """Write new secrets if version (and lease) are still those of ``credential``.
+
+        None means a later writer was first.  ``present_lease=False`` is for replaying an answer whose lease
+        ran out: the unchanged version still proves that nothing newer was stored.
+        """
+        row = await self._one(
+            "commit_refresh",
+            credential.environment_id,
+            credential.tenant_id,
+            credential.credential_id,
+            credential.version,
+            credential.lease if present_lease else None,
+            secrets.previous_until,
+            secrets.secret_ciphertext,
+            secrets.refresh_ciphertext,
+            list(secrets.scopes),
+            secrets.expires_at,
+            secrets.refresh_due_at,
+            secrets.refresh_expires_at,
+            secrets.issued_at,
+        )
+        if row is None:
+            return None
+        await self._value("announce", str(credential.credential_id))
+        return read(StoredCredential, row)
+
+    async def postpone(
+        self,
+        credential: StoredCredential,
+        *,
+        until: datetime,
+        error: str,
+        at: datetime,
+        outcome_known: bool,
+        outcome_unknown: bool,
+    ) -> StoredCredential | None:
+        """Give the lease back after a transient failure; the next attempt is due at ``until``.
+
+        ``outcome_known`` clears an earlier doubt (the provider answered); ``outcome_unknown`` raises one.
+        """
+        row = await self._one(
+            "postpone",
+            credential.environment_id,
+            credential.tenant_id,
+            credential.credential_id,
+            credential.version,
+            credential.lease,
+            until,
+            error,
+            at,
+            outcome_known,
+            outcome_unknown,
+        )
+        if row is None:
+            return None
+        await self._value("announce", str(credential.credential_id))
+        return read(StoredCredential, row)
+
+    async def condemn(
+        self, credential: StoredCredential, *, error: str, at: datetime
+    ) -> StoredCredential | None:
+        """End refreshing if version and lease still hold.  None when somebody stored newer secrets."""
+        row = await self._one(
+            "condemn",
+            credential.environment_id,
+            credential.tenant_id,
+            credential.credential_id,
+            credential.version,
+            credential.lease,
+            error,
+            at,
+        )
+        if row is None:
+            return None
+        await self._value("announce", str(credential.credential_id))
+        return read(StoredCredential, row)
+
+    async def purge_previous(self, *, now: datetime) -> int:
+        """Drop previous secrets whose grace period is over: system-wide work."""
+        return await self._run("purge_previous", now)
+
+    async def due_count(self, *, now: datetime) -> int:
+        """How many credentials are due and free, up to 10,000: system-wide work."""
+        return int(await self._value("due_count", now))
+
+    async def next_due(self) -> datetime | None:
+        """The earliest due time: system-wide work."""
+        due: datetime | None = await self._value("next_due")
+        return due

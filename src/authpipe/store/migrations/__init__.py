@@ -1,0 +1,1 @@
+"""Revisions: one Python file each, with the SQL beside it."""

@@ -1,0 +1,24 @@
+-- name: insert
+INSERT INTO api_keys (environment_id, api_key_id, name, prefix, key_hash, created_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7);
+
+-- name: all
+SELECT * FROM api_keys WHERE environment_id = $1 ORDER BY api_key_id;
+
+-- name: get
+SELECT * FROM api_keys WHERE environment_id = $1 AND api_key_id = $2;
+
+-- name: by_hash
+SELECT * FROM api_keys WHERE key_hash = $1;
+
+-- name: revoke
+UPDATE api_keys SET revoked_at = coalesce(revoked_at, $3)
+WHERE environment_id = $1 AND api_key_id = $2
+RETURNING *;
+
+-- name: announce
+SELECT pg_notify('authpipe_api_keys', $1);
+
+-- name: touch
+UPDATE api_keys SET last_used_at = $3
+WHERE environment_id = $1 AND api_key_id = $2 AND (last_used_at IS NULL OR last_used_at < $4);

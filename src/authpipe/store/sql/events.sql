@@ -1,0 +1,15 @@
+-- name: insert
+INSERT INTO events (
+    environment_id, tenant_id, event_id, type, object_kind, object_id, actor_kind, actor_id, request_id,
+    source_address, outcome, data, created_at
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
+
+-- name: page
+SELECT * FROM events
+WHERE environment_id = $1
+  AND ($2::text IS NULL OR tenant_id = $2) AND ($3::text IS NULL OR type = $3)
+  AND ($4::text IS NULL OR object_id = $4) AND ($5::uuid IS NULL OR event_id < $5)
+ORDER BY event_id DESC LIMIT $6;
+
+-- name: get
+SELECT * FROM events WHERE environment_id = $1 AND event_id = $2;

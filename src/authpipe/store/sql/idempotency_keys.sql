@@ -1,0 +1,23 @@
+-- name: begin
+INSERT INTO idempotency_keys (environment_id, api_key_id, idempotency_key, request_hash, row_id, created_at)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT DO NOTHING;
+
+-- name: get
+SELECT * FROM idempotency_keys WHERE environment_id = $1 AND api_key_id = $2 AND idempotency_key = $3;
+
+-- name: finish
+UPDATE idempotency_keys SET response_status = $4, response_ciphertext = $5
+WHERE environment_id = $1 AND api_key_id = $2 AND idempotency_key = $3;
+
+-- name: forget
+DELETE FROM idempotency_keys
+WHERE environment_id = $1 AND api_key_id = $2 AND idempotency_key = $3 AND response_status IS NULL;
+
+-- name: purge
+DELETE FROM idempotency_keys WHERE created_at <= $1;
+
+-- name: purge_unfinished
+DELETE FROM idempotency_keys
+WHERE environment_id = $1 AND api_key_id = $2 AND idempotency_key = $3 AND response_status IS NULL
+  AND created_at <= $4;

@@ -1,0 +1,93 @@
+"""One transaction and the repositories that work in it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from authpipe.store.attempts import Attempts
+from authpipe.store.candidates import Candidates
+from authpipe.store.connections import Connections
+from authpipe.store.credentials import Credentials
+from authpipe.store.environments import ApiKeys, Environments, Tenants
+from authpipe.store.events import Events
+from authpipe.store.idempotency import IdempotencyKeys
+from authpipe.store.installations import Installations
+from authpipe.store.keysets import DataKeys
+from authpipe.store.provider_configs import ProviderConfigs
+from authpipe.store.sessions import Sessions
+
+if TYPE_CHECKING:
+    from authpipe.store.repository import Executor
+
+
+class Transaction:
+    """The repositories of every aggregate, all on one connection, committed or rolled back together."""
+
+    def __init__(self, connection: Executor) -> None:
+        self.connection = connection
+
+    @cached_property
+    def environments(self) -> Environments:
+        """Environments."""
+        return Environments(self.connection)
+
+    @cached_property
+    def api_keys(self) -> ApiKeys:
+        """API keys of the environment."""
+        return ApiKeys(self.connection)
+
+    @cached_property
+    def tenants(self) -> Tenants:
+        """Tenants of the environment."""
+        return Tenants(self.connection)
+
+    @cached_property
+    def provider_configs(self) -> ProviderConfigs:
+        """Provider configs of the environment."""
+        return ProviderConfigs(self.connection)
+
+    @cached_property
+    def connections(self) -> Connections:
+        """Connections."""
+        return Connections(self.connection)
+
+    @cached_property
+    def installations(self) -> Installations:
+        """Installations and the claims that keep each with one tenant."""
+        return Installations(self.connection)
+
+    @cached_property
+    def credentials(self) -> Credentials:
+        """Credentials and their leases."""
+        return Credentials(self.connection)
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        """Connect sessions."""
+        return Sessions(self.connection)
+
+    @cached_property
+    def attempts(self) -> Attempts:
+        """Authorization attempts."""
+        return Attempts(self.connection)
+
+    @cached_property
+    def candidates(self) -> Candidates:
+        """Candidates."""
+        return Candidates(self.connection)
+
+    @cached_property
+    def events(self) -> Events:
+        """The event log."""
+        return Events(self.connection)
+
+    @cached_property
+    def idempotency_keys(self) -> IdempotencyKeys:
+        """Answers remembered for retried requests."""
+        return IdempotencyKeys(self.connection)
+
+    @cached_property
+    def data_keys(self) -> DataKeys:
+        """Wrapped keys of the tenants' keysets."""
+        return DataKeys(self.connection)
