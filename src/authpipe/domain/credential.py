@@ -81,6 +81,8 @@ class StoredCredential:
 class UsableCredential:
     """A credential that works now, with the header to send it in, on its way to the application.
 
+    ``header`` is None for a secret that is not sent in one (a webhook's address).
+    ``header`` is None for a secret that is not sent in one (a webhook's address).
     ``refetch_at`` is when a cache should ask again: before expiry, after a refresh has become likely.
     """
 
@@ -93,8 +95,7 @@ class UsableCredential:
     installation_id: UUID | None
     label: str | None
     secret: Secret
-    header_name: str
-    header_value: Secret
+    header: tuple[str, Secret] | None
     expires_at: datetime | None
     refetch_at: datetime | None
     scopes: tuple[str, ...]

@@ -149,7 +149,8 @@ class ProviderError(AuthpipeError):
 class ProviderUnavailable(ProviderError):
     """Transient: try again.  ``retry_after_s`` is the provider's own wish in seconds, when it told one.
 
-    ``sent`` is False only when the request certainly never reached the provider; an unknown outcome is True.
+    ``sent`` is False only when the provider certainly did not act on the request (it was never reached, or
+    refused for its rate limit); an unknown outcome is True.
     """
 
     code = "provider_unavailable"

@@ -20,8 +20,11 @@ class Secret:
     __slots__ = ("_value",)
 
     def __init__(self, value: str) -> None:
+        """Raises ``ValueError``, without the text, when UTF-8 cannot encode it."""
         if not isinstance(value, str):
             raise TypeError("a Secret holds text; decode the bytes first")
+        if not _is_encodable(value):
+            raise ValueError("a Secret holds text that UTF-8 can encode")
         self._value = value
 
     @classmethod
@@ -30,7 +33,9 @@ class Secret:
         try:
             return cls(value.decode("utf-8"))
         except UnicodeDecodeError:
-            raise ValueError("the secret is not UTF-8 text") from None
+            pass
+        # Raised out here, so that it has no context: a UnicodeDecodeError carries the bytes it failed on.
+        raise ValueError("the secret is not UTF-8 text")
 
     def reveal(self) -> str:
         """The plaintext.  Call it at the edge (cipher, header, response body) and let it go at once."""
@@ -75,3 +80,15 @@ class Secret:
 
     def __getstate__(self) -> NoReturn:
         raise TypeError("a Secret cannot be serialised")
+
+
+def _is_encodable(value: str) -> bool:
+    """Whether there is no lone surrogate in it, as JSON can smuggle in.
+
+    Encoding one later would raise a ``UnicodeEncodeError``, whose ``repr`` shows the whole text.
+    """
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

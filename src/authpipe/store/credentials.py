@@ -138,12 +138,11 @@ class Credentials(Repository):
         await self._value("announce", str(credential.credential_id))
 
     async def commit_refresh(
-        self, credential: StoredCredential, secrets: RefreshedSecrets, *, present_lease: bool = True
+        self, credential: StoredCredential, secrets: RefreshedSecrets
     ) -> StoredCredential | None:
-        """Write new secrets if version (and lease) are still those of ``credential``.
+        """Write new secrets if the version is still that of ``credential``, and end whatever lease there is.
 
-        None means a later writer was first.  ``present_lease=False`` is for replaying an answer whose lease
-        ran out: the unchanged version still proves that nothing newer was stored.
+        None means a later writer was first.
         """
         row = await self._one(
             "commit_refresh",
@@ -151,7 +150,6 @@ class Credentials(Repository):
             credential.tenant_id,
             credential.credential_id,
             credential.version,
-            credential.lease if present_lease else None,
             secrets.previous_until,
             secrets.secret_ciphertext,
             secrets.refresh_ciphertext,
@@ -224,8 +222,3 @@ class Credentials(Repository):
     async def due_count(self, *, now: datetime) -> int:
         """How many credentials are due and free, up to 10,000: system-wide work."""
         return int(await self._value("due_count", now))
-
-    async def next_due(self) -> datetime | None:
-        """The earliest due time: system-wide work."""
-        due: datetime | None = await self._value("next_due")
-        return due

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from authpipe.domain.errors import VaultError
 from authpipe.store.repository import Repository
 from authpipe.vault.keyset import WrappedKey
-
-if TYPE_CHECKING:
-    from authpipe.store.database import Database
 
 #: The tenant column of an environment's own keyset; row-level security shows it to environment-wide work.
 _ENVIRONMENT_KEYSET = "*"
@@ -69,34 +64,3 @@ class DataKeys(Repository):
         if total is None:
             raise VaultError("the data key does not exist any longer")
         return int(total)
-
-
-class DatabaseKeysets:
-    """The vault's ``KeysetStore`` on PostgreSQL; every call is a transaction of its own.
-
-    Encrypting may therefore need a connection: callers encrypt before they open their transaction.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def load(self, environment_id: UUID, tenant_id: str | None) -> Sequence[WrappedKey]:
-        """Every key of the keyset; empty when there is none yet."""
-        async with self._database.keysets(environment_id, tenant_id) as transaction:
-            return await transaction.data_keys.all(environment_id, tenant_id)
-
-    async def add_primary(self, key: WrappedKey, *, replaces: UUID | None) -> bool:
-        """Add a primary in place of ``replaces``.  False when another replica was first."""
-        async with self._database.keysets(key.environment_id, key.tenant_id) as transaction:
-            if replaces is not None and not await transaction.data_keys.demote(
-                key.environment_id, key.tenant_id, replaces
-            ):
-                return False
-            return await transaction.data_keys.add_primary(key)
-
-    async def reserve_encryptions(
-        self, environment_id: UUID, tenant_id: str | None, key_id: UUID, count: int
-    ) -> int:
-        """Add ``count`` to the stored counter of a key and return the new total."""
-        async with self._database.keysets(environment_id, tenant_id) as transaction:
-            return await transaction.data_keys.count_encryptions(environment_id, tenant_id, key_id, count)

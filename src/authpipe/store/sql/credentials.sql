@@ -48,12 +48,11 @@ WHERE environment_id = $1 AND tenant_id = $2 AND credential_id = $3 AND lease = 
 -- name: commit_refresh
 UPDATE credentials SET
     previous_secret_ciphertext = secret_ciphertext, previous_refresh_ciphertext = refresh_ciphertext,
-    previous_until = $6, secret_ciphertext = $7, refresh_ciphertext = coalesce($8, refresh_ciphertext),
-    scopes = $9, expires_at = $10, refresh_due_at = $11, refresh_expires_at = coalesce($12, refresh_expires_at),
-    issued_at = $13, updated_at = $13, version = version + 1, lease = NULL, lease_until = NULL,
+    previous_until = $5, secret_ciphertext = $6, refresh_ciphertext = coalesce($7, refresh_ciphertext),
+    scopes = $8, expires_at = $9, refresh_due_at = $10, refresh_expires_at = coalesce($11, refresh_expires_at),
+    issued_at = $12, updated_at = $12, version = version + 1, lease = NULL, lease_until = NULL,
     outcome_unknown = false, refresh_failures = 0, last_error = NULL
 WHERE environment_id = $1 AND tenant_id = $2 AND credential_id = $3 AND version = $4
-  AND ($5::uuid IS NULL OR lease = $5)
 RETURNING *;
 
 -- name: postpone
@@ -79,9 +78,6 @@ WHERE previous_until <= $1;
 SELECT count(*) FROM (
     SELECT FROM credentials WHERE refresh_due_at <= $1 AND (lease IS NULL OR lease_until <= $1) LIMIT 10000
 ) due;
-
--- name: next_due
-SELECT min(refresh_due_at) FROM credentials WHERE refresh_due_at IS NOT NULL;
 
 -- name: announce
 SELECT pg_notify('authpipe_credentials', $1);

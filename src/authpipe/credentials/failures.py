@@ -1,0 +1,210 @@
+"""What a failed refresh does to the credential, its connection and its provider config."""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime
+
+from authpipe.credentials.limits import ProviderLimits
+from authpipe.credentials.outcome import Refreshed
+from authpipe.credentials.schedule import retry_at
+from authpipe.domain.clock import Clock
+from authpipe.domain.connection import ConnectionStatus, InstallationStatus
+from authpipe.domain.credential import OwnerKind, StoredCredential
+from authpipe.domain.errors import AuthpipeError, ProviderError, ProviderRejected, ProviderUnavailable
+from authpipe.domain.event import ActorKind, Origin, Outcome
+from authpipe.domain.provider_config import ProviderConfig
+from authpipe.events.record import record
+from authpipe.events.types import EventType
+from authpipe.oauth.failure import RefreshFailure, classify
+from authpipe.store.database import Database
+from authpipe.store.transaction import Transaction
+from authpipe.telemetry.logs import get_logger
+from authpipe.telemetry.metrics import Metrics
+
+_log = get_logger(__name__)
+_origin = Origin(actor_kind=ActorKind.WORKER)
+
+#: Seconds before a refresh is tried again that only an operator can mend.
+_OPERATOR_RETRY_S = 600.0
+
+
+class RefreshJudgement:
+    """Decides by the class of a failure; only a revoked grant costs a person a click."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        limits: ProviderLimits,
+        clock: Clock,
+        metrics: Metrics,
+        spread: random.Random,
+    ) -> None:
+        self._database = database
+        self._limits = limits
+        self._clock = clock
+        self._metrics = metrics
+        self._spread = spread
+
+    async def failed(self, credential: StoredCredential, error: AuthpipeError) -> Refreshed:
+        """Write down a failed attempt and give the lease back."""
+        failure = classify(error) if isinstance(error, ProviderError) else RefreshFailure.MISCONFIGURED
+        if failure is RefreshFailure.REVOKED:
+            self._limits.succeeded(credential.provider_config_id)
+            outcome = await self._revoked(credential, error)
+        else:
+            outcome = await self._later(credential, error, failure)
+        self._metrics.refreshes.labels(
+            credential.provider, failure.value if outcome is not Refreshed.SUPERSEDED else outcome.value
+        ).inc()
+        return outcome
+
+    async def recovered(self, config: ProviderConfig) -> None:
+        """The provider accepts the app again: close the incident."""
+        async with self._database.environment(config.environment_id) as transaction:
+            if await transaction.provider_configs.set_problem(
+                config.environment_id, config.provider_config_id, problem=None, at=self._clock.now()
+            ):
+                await self._config_event(transaction, config, EventType.PROVIDER_CONFIG_RECOVERED, None)
+
+    async def _revoked(self, credential: StoredCredential, error: AuthpipeError) -> Refreshed:
+        """``invalid_grant`` is final only if nobody stored a newer refresh token meanwhile."""
+        now = self._clock.now()
+        reason = "refresh_outcome_unknown" if credential.outcome_unknown else "revoked"
+        async with self._database.tenant(credential.environment_id, credential.tenant_id) as transaction:
+            condemned = await transaction.credentials.condemn(credential, error=_word(error), at=now)
+            if condemned is None:
+                _log.info(
+                    "a refused refresh was superseded by a newer one",
+                    credential_id=str(credential.credential_id),
+                )
+                return Refreshed.SUPERSEDED
+            await needs_reauth(transaction, credential, reason=reason, at=now)
+        return Refreshed.CONDEMNED
+
+    async def _later(
+        self, credential: StoredCredential, error: AuthpipeError, failure: RefreshFailure
+    ) -> Refreshed:
+        now = self._clock.now()
+        wish: float | None = None
+        unknown = False
+        if isinstance(error, ProviderUnavailable):
+            wish, unknown = error.retry_after_s, error.sent
+        if failure is RefreshFailure.APP_WIDE:
+            self._limits.failed(credential.provider_config_id, app_wide=True)
+        elif isinstance(error, ProviderUnavailable) and (error.sent or wish is not None):
+            self._limits.failed(credential.provider_config_id, retry_after_s=wish)
+        elif failure is RefreshFailure.MISCONFIGURED:
+            wish = _OPERATOR_RETRY_S
+        until = retry_at(now, credential.refresh_failures, retry_after_s=wish, spread=self._spread)
+        async with self._database.tenant(credential.environment_id, credential.tenant_id) as transaction:
+            postponed = await transaction.credentials.postpone(
+                credential,
+                until=until,
+                error=_word(error),
+                at=now,
+                outcome_known=isinstance(error, ProviderRejected),
+                outcome_unknown=unknown,
+            )
+            if postponed is None:
+                return Refreshed.SUPERSEDED
+            # One event for the first failure of a row, not one per attempt: an outage is not a flood.
+            if postponed.refresh_failures == 1:
+                await record(
+                    transaction,
+                    EventType.CREDENTIAL_REFRESH_FAILED,
+                    environment_id=credential.environment_id,
+                    tenant_id=credential.tenant_id,
+                    object_kind="credential",
+                    object_id=credential.credential_id,
+                    origin=_origin,
+                    at=now,
+                    outcome=Outcome.FAILURE,
+                    data={
+                        "provider": credential.provider,
+                        f"{credential.owner_kind.value}_id": str(credential.owner_id),
+                        "class": failure.value,
+                        "error": _word(error),
+                        "retry_at": until.isoformat(),
+                    },
+                )
+        if failure is RefreshFailure.APP_WIDE:
+            await self._mark(credential, _word(error))
+        _log.warning(
+            "refresh postponed",
+            credential_id=str(credential.credential_id),
+            failure=failure.value,
+            error=_word(error),
+            detail=error.detail,
+        )
+        return Refreshed.POSTPONED
+
+    async def _mark(self, credential: StoredCredential, problem: str) -> None:
+        """Open one incident on the provider config; none of its connections is condemned."""
+        async with self._database.environment(credential.environment_id) as transaction:
+            config = await transaction.provider_configs.get(
+                credential.environment_id, credential.provider_config_id
+            )
+            if config is None or not await transaction.provider_configs.set_problem(
+                config.environment_id, config.provider_config_id, problem=problem, at=self._clock.now()
+            ):
+                return
+            await self._config_event(transaction, config, EventType.PROVIDER_CONFIG_PROBLEM, problem)
+
+    async def _config_event(
+        self,
+        transaction: Transaction,
+        config: ProviderConfig,
+        type: EventType,  # noqa: A002  # the field's own name
+        problem: str | None,
+    ) -> None:
+        await record(
+            transaction,
+            type,
+            environment_id=config.environment_id,
+            tenant_id=None,
+            object_kind="provider_config",
+            object_id=config.provider_config_id,
+            origin=_origin,
+            at=self._clock.now(),
+            outcome=Outcome.FAILURE if problem else Outcome.SUCCESS,
+            data={"provider": config.provider, "problem": problem or config.problem},
+        )
+
+
+async def needs_reauth(
+    transaction: Transaction, credential: StoredCredential, *, reason: str, at: datetime
+) -> None:
+    """Mark the owner of a dead credential, with one event; nothing if it already stands so or has ended."""
+    place = (credential.environment_id, credential.tenant_id, credential.owner_id)
+    changed: object
+    if credential.owner_kind is OwnerKind.CONNECTION:
+        told = EventType.CONNECTION_NEEDS_REAUTH
+        changed = await transaction.connections.set_status(
+            *place, status=ConnectionStatus.NEEDS_REAUTH, reason=reason, at=at
+        )
+    else:
+        told = EventType.INSTALLATION_NEEDS_REAUTH
+        changed = await transaction.installations.set_status(
+            *place, status=InstallationStatus.NEEDS_REAUTH, reason=reason, at=at
+        )
+    if changed is None:
+        return
+    await record(
+        transaction,
+        told,
+        environment_id=credential.environment_id,
+        tenant_id=credential.tenant_id,
+        object_kind=credential.owner_kind.value,
+        object_id=credential.owner_id,
+        origin=_origin,
+        at=at,
+        outcome=Outcome.FAILURE,
+        data={"provider": credential.provider, "reason": reason},
+    )
+
+
+def _word(error: AuthpipeError) -> str:
+    """What of the failure may be stored and shown: the provider's own code, or ours."""
+    return error.error if isinstance(error, ProviderRejected) else error.code

@@ -1,0 +1,102 @@
+"""What keeps one provider's trouble from becoming everybody's: a concurrency limit and a circuit breaker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from authpipe.domain.clock import Clock
+from authpipe.domain.errors import ProviderUnavailable
+
+#: Provider-wide failures in a row that open the circuit.
+_OPENS_AFTER = 8
+_FIRST_PAUSE = timedelta(seconds=15)
+_LONGEST_PAUSE = timedelta(minutes=5)
+
+
+@dataclass(slots=True)
+class _Circuit:
+    slots: asyncio.Semaphore
+    failures: int = 0
+    opened: int = 0
+    open_until: datetime | None = None
+    trial: bool = field(default=False)
+
+
+class ProviderLimits:
+    """One circuit per provider config.
+
+    After eight failures in a row, or at once for an app-wide one, no call goes out until a pause is over;
+    then a single trial decides.  The pause doubles from 15 s to 5 min.
+    """
+
+    def __init__(self, clock: Clock, *, concurrency: int = 32) -> None:
+        self._clock = clock
+        self._concurrency = concurrency
+        self._circuits: dict[UUID, _Circuit] = {}
+
+    def paused(self) -> list[UUID]:
+        """Provider configs no work should be claimed for now."""
+        now = self._clock.now()
+        return [
+            config
+            for config, circuit in self._circuits.items()
+            if circuit.open_until is not None and (circuit.open_until > now or circuit.trial)
+        ]
+
+    @asynccontextmanager
+    async def slot(self, provider_config_id: UUID) -> AsyncIterator[None]:
+        """Wait for a free slot.  Raises ``ProviderUnavailable(sent=False)`` while the circuit is open."""
+        circuit = self._circuit(provider_config_id)
+        async with circuit.slots:
+            is_trial = self._admit(circuit)
+            try:
+                yield
+            finally:
+                if is_trial:
+                    circuit.trial = False
+
+    def succeeded(self, provider_config_id: UUID) -> None:
+        """The provider answered sensibly: the circuit closes."""
+        circuit = self._circuit(provider_config_id)
+        circuit.failures = circuit.opened = 0
+        circuit.open_until = None
+
+    def failed(
+        self, provider_config_id: UUID, *, app_wide: bool = False, retry_after_s: float | None = None
+    ) -> None:
+        """The provider is away, wants to be left alone, or refuses the app itself."""
+        circuit = self._circuit(provider_config_id)
+        circuit.failures += 1
+        if not app_wide and circuit.failures < _OPENS_AFTER and circuit.open_until is None:
+            return
+        pause = min(_FIRST_PAUSE * 2 ** min(circuit.opened, 10), _LONGEST_PAUSE)
+        if retry_after_s is not None:
+            pause = max(pause, timedelta(seconds=min(retry_after_s, 3600)))
+        circuit.opened += 1
+        circuit.open_until = self._clock.now() + pause
+
+    def _circuit(self, provider_config_id: UUID) -> _Circuit:
+        circuit = self._circuits.get(provider_config_id)
+        if circuit is None:
+            circuit = _Circuit(asyncio.Semaphore(self._concurrency))
+            self._circuits[provider_config_id] = circuit
+        return circuit
+
+    def _admit(self, circuit: _Circuit) -> bool:
+        """Whether this call is the trial of a half-open circuit; raises when it may not go out at all."""
+        if circuit.open_until is None:
+            return False
+        left = (circuit.open_until - self._clock.now()).total_seconds()
+        if left > 0 or circuit.trial:
+            raise ProviderUnavailable(
+                "calls to the provider are paused after repeated failures",
+                retry_after_s=max(left, 1.0),
+                sent=False,
+            )
+        circuit.trial = True
+        return True

@@ -1,0 +1,30 @@
+"""The steps of a refresh, and how one ends."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Step(StrEnum):
+    """The points of a refresh between which a crash has different consequences."""
+
+    CLAIMED = "claimed"
+    SENT = "sent"
+    ANSWERED = "answered"
+    SPOOLED = "spooled"
+    COMMITTED = "committed"
+
+
+class Refreshed(StrEnum):
+    """How an attempt ended.
+
+    ``spooled``: the answer is on disk and the database away.  ``superseded``: newer secrets were stored
+    meanwhile.  ``postponed``: a transient failure, or the operator has to act; the attempt will be repeated.
+    ``condemned``: a human must authorize again.
+    """
+
+    REFRESHED = "refreshed"
+    SPOOLED = "spooled"
+    SUPERSEDED = "superseded"
+    POSTPONED = "postponed"
+    CONDEMNED = "condemned"

@@ -1,0 +1,158 @@
+"""One refresh attempt on a leased credential: ask, spool, commit by compare-and-swap, or judge."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import timedelta
+
+from authpipe.catalog.definition import SideName
+from authpipe.credentials.contexts import refresh_context, secret_context
+from authpipe.credentials.failures import RefreshJudgement
+from authpipe.credentials.limits import ProviderLimits
+from authpipe.credentials.outcome import Refreshed, Step
+from authpipe.credentials.provider import Provider, Providers
+from authpipe.credentials.schedule import refresh_due_at
+from authpipe.credentials.spool import SpoolRecord
+from authpipe.credentials.spool_replay import SpoolReplay
+from authpipe.domain.clock import Clock
+from authpipe.domain.credential import OwnerKind, StoredCredential
+from authpipe.domain.errors import ConfigurationError, NotFound, ProviderError, ProviderUnavailable
+from authpipe.net.client import HttpClient
+from authpipe.oauth.token import TokenGrant, read_token_response, refresh_request
+from authpipe.store.credentials import RefreshedSecrets
+from authpipe.store.database import Database
+from authpipe.telemetry.logs import get_logger
+from authpipe.telemetry.metrics import Metrics
+from authpipe.vault.sealer import Sealer
+from authpipe.vault.vault import Vault
+
+#: How long a claim is exclusive.
+LEASE = timedelta(seconds=60)
+#: The total time one provider call may take, in seconds: well inside the lease.
+PROVIDER_DEADLINE_S = 20.0
+#: How long the previous secrets stay, encrypted, after a refresh.
+PREVIOUS_KEPT = timedelta(hours=1)
+
+_log = get_logger(__name__)
+
+
+def _unobserved(step: Step, credential: StoredCredential) -> None:
+    _log.debug("refresh step", step=step.value, credential_id=str(credential.credential_id))
+
+
+class RefreshEngine:
+    """Runs attempts.  Whoever calls it holds the lease; every outcome gives the lease back.
+
+    ``observe`` is told each step as it is reached; the default writes a debug log line.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        vault: Vault,
+        providers: Providers,
+        http: HttpClient,
+        replay: SpoolReplay,
+        limits: ProviderLimits,
+        clock: Clock,
+        metrics: Metrics,
+        observe: Callable[[Step, StoredCredential], None] = _unobserved,
+        spread: random.Random | None = None,
+    ) -> None:
+        self._database = database
+        self._vault = vault
+        self._providers = providers
+        self._http = http
+        self._replay = replay
+        self._limits = limits
+        self._clock = clock
+        self._metrics = metrics
+        self._observe = observe
+        self._spread = spread or random.SystemRandom()
+        self._judgement = RefreshJudgement(
+            database=database, limits=limits, clock=clock, metrics=metrics, spread=self._spread
+        )
+
+    async def attempt(self, credential: StoredCredential) -> Refreshed:
+        """Refresh a credential whose lease the caller holds.
+
+        Raises only what the database raises while it is away, and never after the provider answered: from
+        then on the answer is on disk and will be committed.
+        """
+        self._observe(Step.CLAIMED, credential)
+        place = (credential.environment_id, credential.tenant_id)
+        try:
+            provider = await self._providers.by_id(credential.environment_id, credential.provider_config_id)
+            # Taken before the call: the answer must be encrypted even if the database goes away meanwhile.
+            sealer = await self._vault.sealer(*place, encryptions=2)
+            grant = await self._ask(provider, credential)
+        except (ProviderError, ConfigurationError, NotFound) as error:
+            return await self._judgement.failed(credential, error)
+        self._observe(Step.ANSWERED, credential)
+        record = SpoolRecord(
+            environment_id=credential.environment_id,
+            tenant_id=credential.tenant_id,
+            credential_id=credential.credential_id,
+            version=credential.version,
+            secrets=self._encrypt(sealer, credential, grant),
+        )
+        outcome = await self._replay.write(
+            record, credential, spooled=lambda: self._observe(Step.SPOOLED, credential)
+        )
+        self._observe(Step.COMMITTED, credential)
+        self._limits.succeeded(credential.provider_config_id)
+        if provider.config.problem is not None:
+            await self._judgement.recovered(provider.config)
+        self._metrics.refreshes.labels(credential.provider, outcome).inc()
+        if credential.refresh_due_at is not None:
+            late = (self._clock.now() - credential.refresh_due_at).total_seconds()
+            self._metrics.refresh_lateness.observe(max(late, 0.0))
+        return Refreshed(outcome)
+
+    async def _ask(self, provider: Provider, credential: StoredCredential) -> TokenGrant:
+        side = provider.side(
+            SideName.CONNECTION if credential.owner_kind is OwnerKind.CONNECTION else SideName.INSTALLATION
+        )
+        if credential.refresh_ciphertext is None:
+            raise ConfigurationError(f"{side.credential.value} has no refresh token")
+        refresh_token = await self._vault.decrypt(
+            credential.refresh_ciphertext,
+            refresh_context(credential.environment_id, credential.tenant_id, credential.credential_id),
+        )
+        client = await self._providers.client(provider)
+        request = refresh_request(provider.oauth, client, refresh_token=refresh_token)
+        async with self._limits.slot(credential.provider_config_id):
+            self._check_lease(credential)
+            with self._metrics.provider_request.labels(credential.provider, "refresh").time():
+                self._observe(Step.SENT, credential)
+                response = await self._http.send(request, deadline_s=PROVIDER_DEADLINE_S)
+        return read_token_response(provider.oauth, response, received_at=self._clock.now(), request=request)
+
+    def _check_lease(self, credential: StoredCredential) -> None:
+        """A call that could outlive the lease is not made: two holders would use one refresh token."""
+        if credential.lease_until is None or (
+            self._clock.now() + timedelta(seconds=PROVIDER_DEADLINE_S) >= credential.lease_until
+        ):
+            raise ProviderUnavailable("the provider is busy; the claim ran out while waiting", sent=False)
+
+    def _encrypt(self, sealer: Sealer, credential: StoredCredential, grant: TokenGrant) -> RefreshedSecrets:
+        now = self._clock.now()
+        place = (credential.environment_id, credential.tenant_id, credential.credential_id)
+        refresh = None
+        if grant.refresh_token is not None:
+            refresh = sealer.encrypt(grant.refresh_token, refresh_context(*place))
+        due = None
+        if grant.expires_at is not None:
+            due = refresh_due_at(now, grant.expires_at, spread=self._spread)
+        return RefreshedSecrets(
+            secret_ciphertext=sealer.encrypt(grant.access_token, secret_context(*place)),
+            refresh_ciphertext=refresh,
+            scopes=credential.scopes if grant.scopes is None else grant.scopes,
+            expires_at=grant.expires_at,
+            refresh_due_at=due,
+            refresh_expires_at=grant.refresh_expires_at,
+            issued_at=now,
+            previous_until=now + PREVIOUS_KEPT,
+        )

@@ -1,0 +1,109 @@
+"""A caller needs a refresh now: joined in the process, exclusive across replicas, bounded in time."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID
+
+from authpipe.credentials.changes import Changes
+from authpipe.credentials.refresh import LEASE, RefreshEngine
+from authpipe.domain.clock import Clock
+from authpipe.domain.credential import StoredCredential
+from authpipe.domain.errors import NotConnected, ProviderUnavailable
+from authpipe.store.database import Database
+
+#: Seconds a caller waits at most for a refresh that somebody runs.
+WAIT_S = 25.0
+#: Seconds after which a waiting caller looks again although no notification came.
+_POLL_S = 0.5
+
+
+class RefreshNow:
+    """N callers, in any number of processes, cause one provider call.
+
+    In a process they share one task; across processes the lease decides who calls the provider, and the
+    others wait for the row to change.
+    """
+
+    def __init__(self, *, database: Database, engine: RefreshEngine, changes: Changes, clock: Clock) -> None:
+        self._database = database
+        self._engine = engine
+        self._changes = changes
+        self._clock = clock
+        self._flights: dict[UUID, tuple[int, asyncio.Task[StoredCredential]]] = {}
+
+    async def beyond(
+        self, environment_id: UUID, tenant_id: str, credential_id: UUID, *, version: int
+    ) -> StoredCredential:
+        """The credential at a later version than ``version``, or as it stands once it cannot get there.
+
+        Raises ``ProviderUnavailable`` when the provider cannot be asked now, or the deadline passed;
+        ``NotConnected`` when the credential is gone.
+        """
+        flight = self._flights.get(credential_id)
+        if flight is None or flight[0] != version:
+            task = asyncio.create_task(self._fly(environment_id, tenant_id, credential_id, version))
+            flight = (version, task)
+            self._flights[credential_id] = flight
+            task.add_done_callback(lambda done: self._landed(credential_id, done))
+        try:
+            # Shielded: a caller that hangs up must not cancel the refresh of all the others.
+            return await asyncio.wait_for(asyncio.shield(flight[1]), WAIT_S)
+        except TimeoutError:
+            raise ProviderUnavailable(
+                "the refresh takes longer than a caller can wait; try again", retry_after_s=5
+            ) from None
+
+    async def close(self) -> None:
+        """Wait for the refreshes under way."""
+        tasks = [task for _, task in self._flights.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=WAIT_S)
+
+    def _landed(self, credential_id: UUID, task: asyncio.Task[StoredCredential]) -> None:
+        if self._flights.get(credential_id, (0, None))[1] is task:
+            del self._flights[credential_id]
+        if not task.cancelled():
+            task.exception()  # every caller may have hung up; the failure was written down by the engine
+
+    async def _fly(
+        self, environment_id: UUID, tenant_id: str, credential_id: UUID, version: int
+    ) -> StoredCredential:
+        place = (environment_id, tenant_id, credential_id)
+        deadline = asyncio.get_running_loop().time() + WAIT_S
+        with self._changes.watching(str(credential_id)) as changed:
+            while True:
+                changed.clear()
+                claimed = await self._claim(place, version)
+                if isinstance(claimed, StoredCredential):
+                    return claimed
+                left = deadline - asyncio.get_running_loop().time()
+                if left <= 0:
+                    raise ProviderUnavailable("another process is refreshing; try again", retry_after_s=5)
+                if claimed is None:
+                    try:
+                        await asyncio.wait_for(changed.wait(), min(left, _POLL_S))
+                    except TimeoutError:
+                        continue
+
+    async def _claim(self, place: tuple[UUID, str, UUID], version: int) -> StoredCredential | bool | None:
+        """One round: the finished row, None to wait for somebody else's attempt, or False to look again."""
+        now = self._clock.now()
+        async with self._database.tenant(*place[:2]) as transaction:
+            stored = await transaction.credentials.get(*place)
+            if stored is None:
+                raise NotConnected("the credential was removed while it was being refreshed")
+            if stored.version > version or stored.refresh_due_at is None:
+                return stored
+            if stored.refresh_failures and stored.refresh_due_at > now and stored.lease is None:
+                # Someone tried and failed a moment ago; asking again would be a storm in the making.
+                wait = (stored.refresh_due_at - now).total_seconds()
+                raise ProviderUnavailable(
+                    f"the provider could not be asked ({stored.refresh_failures} times); trying again soon",
+                    retry_after_s=max(wait, 1.0),
+                )
+            claimed = await transaction.credentials.claim_one(*place, now=now, lease_until=now + LEASE)
+        if claimed is None:
+            return None
+        await self._engine.attempt(claimed)
+        return False

@@ -1,0 +1,1 @@
+"""Facts Authpipe records: what may be said, and the one way to say it."""

@@ -1,0 +1,1 @@
+"""The SDK: asks an Authpipe server over HTTP and answers from memory.  Imports nothing of the server."""

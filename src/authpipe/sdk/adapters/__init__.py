@@ -1,0 +1,1 @@
+"""Bridges from the SDK to the frameworks an application is built with."""

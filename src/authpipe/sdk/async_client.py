@@ -1,0 +1,159 @@
+"""The asyncio client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from authpipe.sdk.async_driver import AsyncDriver, LoopState
+from authpipe.sdk.cache import Entry, Key, Verdict
+from authpipe.sdk.clock import Clock, SystemClock
+from authpipe.sdk.core import Core
+from authpipe.sdk.credential import Credential, CredentialFor
+from authpipe.sdk.errors import AuthpipeError
+from authpipe.sdk.forking import survive_fork
+from authpipe.sdk.resources import Awaited, Connections, ConnectSessions, Credentials, Installations
+from authpipe.sdk.settings import read_settings
+
+if TYPE_CHECKING:
+    import httpx2
+
+logger = logging.getLogger("authpipe.sdk")
+
+
+class AsyncAuthpipe:
+    """The client of :class:`authpipe.Authpipe` for asyncio: same arguments, same rules, awaited.
+
+    May be used from several event loops, at once or one after another (``asyncio.run`` twice); credentials
+    are shared between them, connections are not.  Use as an async context manager or call :meth:`aclose`.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_core",
+        "_driver",
+        "_elapsed",
+        "_look_up",
+        "connect_sessions",
+        "connections",
+        "credentials",
+        "installations",
+    )
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout_s: float = 30.0,
+        max_staleness_s: float = 60.0,
+        refetch_retry_s: float = 5.0,
+        max_entries: int = 10_000,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        settings = read_settings(
+            url,
+            api_key,
+            timeout_s=timeout_s,
+            max_staleness_s=max_staleness_s,
+            refetch_retry_s=refetch_retry_s,
+            max_entries=max_entries,
+        )
+        self._core = Core(settings, SystemClock() if clock is None else clock)
+        self._driver = AsyncDriver(settings, transport)
+        # Bound once: the hit path is these two calls.
+        self._look_up = self._core.cache.entries.get
+        self._elapsed = self._core.clock.elapsed
+        performer = Awaited(self._core, self._driver.pump)
+        self.connect_sessions = ConnectSessions(performer)
+        self.connections = Connections(performer)
+        self.installations = Installations(performer)
+        self.credentials = Credentials(performer)
+        survive_fork(self)
+
+    async def get_credential(
+        self,
+        *,
+        provider: str,
+        tenant_id: str,
+        user_id: str | None = None,
+        credential_for: CredentialFor = "any",
+        installation_id: str | None = None,
+        label: str | None = None,
+        kind: str | None = None,
+    ) -> Credential:
+        """As :meth:`authpipe.Authpipe.get_credential`.  A hit does not yield to the event loop."""
+        key = (provider, tenant_id, user_id, credential_for, installation_id, label, kind)
+        entry = self._look_up(key)
+        if entry is not None and self._elapsed() < entry.fresh_until:
+            return entry.credential
+        verdict, entry = self._core.cache.judge(key, self._elapsed())
+        if entry is None or verdict is Verdict.WAIT:
+            return await self._shared(key, entry)
+        if verdict is Verdict.SERVE_AND_REFETCH:
+            self._refetch_in_background(key, entry)
+        return entry.credential
+
+    async def aclose(self) -> None:
+        """Forget every credential, cancel background tasks and close this loop's connections."""
+        self._core.cache.close()
+        await self._driver.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        settings = self._core.settings
+        return f"{type(self).__name__}(url={settings.url!r}, api_key='{settings.masked_key}')"
+
+    async def _shared(self, key: Key, entry: Entry | None) -> Credential:
+        # The fetch is a task of its own, so that a caller who is cancelled takes nobody else down.
+        state = self._driver.state()
+        task = state.flights.get(key)
+        first = task is None
+        if task is None:
+            task = asyncio.create_task(self._driver.pump(self._core.obtain(key, entry)))
+            state.flights[key] = task
+            task.add_done_callback(lambda landed: _land(state, key, landed))
+        try:
+            return await asyncio.shield(task)
+        except AuthpipeError as error:
+            if first:
+                raise
+            raise error.for_another_waiter() from None
+
+    def _refetch_in_background(self, key: Key, entry: Entry) -> None:
+        state = self._driver.state()
+        task = asyncio.create_task(self._driver.pump(self._core.refetch(key, entry)))
+        # The event loop keeps only weak references to tasks.
+        state.tasks.add(task)
+        task.add_done_callback(lambda ended: _end(state, ended))
+
+    def _after_fork(self) -> None:
+        self._core.cache.after_fork()
+        self._driver.after_fork()
+
+
+def _land(state: LoopState, key: Key, task: asyncio.Task[Credential]) -> None:
+    if state.flights.get(key) is task:
+        del state.flights[key]
+    if not task.cancelled():
+        # Retrieved, so that a failure nobody waited for any more is not reported as never retrieved.
+        task.exception()
+
+
+def _end(state: LoopState, task: asyncio.Task[Any]) -> None:
+    state.tasks.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("a background refetch failed unexpectedly", exc_info=error)

@@ -1,0 +1,1 @@
+"""What the process tells about itself: logs and metrics, with secrets taken out first."""

@@ -1,0 +1,1 @@
+"""All cryptography: envelope encryption under tenants' keysets, and the keys that wrap those."""
