@@ -70,8 +70,8 @@ class CredentialReader:
         """The credential.
 
         Raises ``NotConnected``, ``AmbiguousConnection``, ``ReauthorizationRequired``,
-        ``ProviderUnavailable``, ``InvalidInput`` (a user's credential without ``user_id`` where connections belong to users) and
-        ``Conflict`` (the provider config is disabled).
+        ``ProviderUnavailable``, ``InvalidInput`` (a user's credential without ``user_id``, where
+        connections belong to users) and ``Conflict`` (the provider config is disabled).
         """
         try:
             credential = await self._get(environment_id, request)
@@ -109,9 +109,8 @@ class CredentialReader:
                 kind=None if request.kind is None else request.kind.value,
             )
         if not rows:
-            self._catalog.get(
-                request.provider
-            )  # an unknown provider is a clearer answer than "not connected"
+            # An unknown provider is a clearer answer than "not connected".
+            self._catalog.get(request.provider)
             if request.credential_for is CredentialFor.USER and request.user_id is None:
                 raise InvalidInput("user_id is needed to choose a user's credential", field="user_id")
         row = choose(rows, credential_for=request.credential_for, provider=request.provider)

@@ -76,7 +76,7 @@ class Aircall:
         application = authenticate_client(request, form, self._applications(), basic=False)
         if form.get("grant_type") != "authorization_code":
             raise OAuthRefused(400, "unsupported_grant_type", "grant_type must be authorization_code")
-        code = redeem_code(self._ledger, application, form)
+        code = redeem_code(self._ledger, application, form, pkce=False)
         issued = issue_tokens(
             self._ledger,
             application,

@@ -76,7 +76,7 @@ class Drift:
         match form.get("grant_type"):
             case "authorization_code":
                 # The documented exchange has no redirect_uri; one that is sent must fit.
-                source = redeem_code(self._ledger, application, form, redirect_uri_required=False)
+                source = redeem_code(self._ledger, application, form, redirect_uri_required=False, pkce=False)
                 scopes = tuple(application.scopes)
             case "refresh_token":
                 source = redeem_refresh_token(

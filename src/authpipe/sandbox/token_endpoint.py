@@ -99,16 +99,25 @@ def authenticate_client(
 
 
 def redeem_code(
-    ledger: Ledger, application: Application, form: Mapping[str, str], *, redirect_uri_required: bool = True
+    ledger: Ledger,
+    application: Application,
+    form: Mapping[str, str],
+    *,
+    redirect_uri_required: bool = True,
+    pkce: bool = True,
 ) -> Token:
-    """Use an authorization code up.  Any mismatch is ``invalid_grant`` and leaves the code unused."""
+    """Use an authorization code up.  Any mismatch is ``invalid_grant`` and leaves the code unused.
+
+    Without ``pkce`` the provider knows nothing of it and takes no notice of a verifier.
+    """
     code = ledger.alive("code", form.get("code", ""))
     if code is None or code.binding is None or code.authorization.client_id != application.client_id:
         raise OAuthRefused(400, "invalid_grant", 'Invalid "code" in request.')
     redirect_uri = form.get("redirect_uri")
     if redirect_uri != code.binding.redirect_uri and (redirect_uri_required or redirect_uri is not None):
         raise OAuthRefused(400, "invalid_grant", 'Invalid "redirect_uri" in request.')
-    _check_verifier(code.binding.challenge, code.binding.challenge_method, form.get("code_verifier"))
+    if pkce:
+        _check_verifier(code.binding.challenge, code.binding.challenge_method, form.get("code_verifier"))
     code.used = True
     return code
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import weakref
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,6 +34,7 @@ class LoopState:
     """What belongs to one event loop: its connections, its fetches under way, its background tasks."""
 
     http: httpx2.AsyncClient
+    closing: AsyncGenerator[None, None]
     flights: dict[Key, asyncio.Task[Credential]] = field(default_factory=dict)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
@@ -65,7 +68,7 @@ class AsyncDriver:
                 for ended in [known for known in self._loops if known.is_closed()]:
                     del self._loops[ended]
                 http = httpx2.AsyncClient(transport=self._transport, **client_arguments(self._settings))
-                state = self._loops[loop] = LoopState(http)
+                state = self._loops[loop] = LoopState(http, _closed_with_the_loop(http))
             return state
 
     async def pump(self, steps: Steps[T]) -> T:
@@ -97,7 +100,7 @@ class AsyncDriver:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await state.http.aclose()
+        await state.closing.aclose()
 
     async def _send(self, request: Request) -> Answer | NoAnswer:
         http = self.state().http
@@ -118,3 +121,23 @@ class AsyncDriver:
             return TOO_LATE
         except httpx2.HTTPError as error:
             return no_answer_from(error)
+
+
+def _closed_with_the_loop(http: httpx2.AsyncClient) -> AsyncGenerator[None, None]:
+    """Close ``http`` when its loop shuts down, for clients that nobody closes.
+
+    ``asyncio.run`` ends every suspended asynchronous generator before it closes the loop; connections left
+    open until then could not be closed any more.
+    """
+
+    async def suspended() -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await http.aclose()
+
+    closing = suspended()
+    # The first step registers it with the running loop; it reaches the yield without awaiting anything.
+    with contextlib.suppress(StopIteration):
+        closing.__anext__().send(None)
+    return closing

@@ -128,7 +128,9 @@ class CredentialCache:
                 return Verdict.WAIT, entry
             self.entries.move_to_end(key)
             self._rest(entry, now, self._refetch_retry_s)
-            if key in self._refetching or now < self._ask_again_at:
+            # One refetch per key; in an outage one for the whole client, as a probe.
+            probing = self._refetching if self._known_away(now) else key in self._refetching
+            if probing or now < self._ask_again_at:
                 return Verdict.SERVE, entry
             self._refetching.add(key)
             return Verdict.SERVE_AND_REFETCH, entry

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
-from authpipe.domain.credential import StoredCredential
+from authpipe.domain.credential import CredentialKind, StoredCredential
 from authpipe.store.records import read
 from authpipe.store.repository import Repository
 
@@ -64,6 +64,12 @@ class Credentials(Repository):
         for row in rows:
             await self._value("announce", str(row["credential_id"]))
         return len(rows)
+
+    async def destroy_kind(
+        self, environment_id: UUID, tenant_id: str, owner_id: UUID, kind: CredentialKind
+    ) -> None:
+        """Delete the owner's credential of one kind, if it has one."""
+        await self._run("destroy_kind", environment_id, tenant_id, owner_id, kind.value)
 
     async def owned(self, environment_id: UUID, tenant_id: str, owner_id: UUID) -> list[StoredCredential]:
         """The credentials of one connection or installation."""

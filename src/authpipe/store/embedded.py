@@ -17,6 +17,7 @@ import signal
 import weakref
 from pathlib import Path
 from types import TracebackType
+from typing import ClassVar, Self
 
 import platformdirs
 
@@ -47,7 +48,7 @@ def default_data_dir() -> Path:
 class _OwnerLock:
     """An flock that one process at a time holds; the kernel releases it when that process dies."""
 
-    _alive: weakref.WeakSet[_OwnerLock] = weakref.WeakSet()
+    _alive: ClassVar[weakref.WeakSet[_OwnerLock]] = weakref.WeakSet()
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -146,7 +147,7 @@ class EmbeddedPostgres:
                 self._server = None
             self._lock.release()
 
-    async def __aenter__(self) -> EmbeddedPostgres:
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 

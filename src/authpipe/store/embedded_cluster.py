@@ -103,9 +103,9 @@ class Cluster:
             ) from None
         if made_by != str(programs.major):
             raise ConfigurationError(
-                f"{self.home} was made by PostgreSQL {made_by} and the installed programs are version "
-                f"{programs.major}: dump it with version {made_by} and restore it here, move it away to begin "
-                "empty, or set AUTHPIPE_DATA_DIR to another directory"
+                f"{self.home} was made by PostgreSQL {made_by}, the installed programs are version "
+                f"{programs.major}: dump it with version {made_by} and restore it here, "
+                "move it away to begin empty, or set AUTHPIPE_DATA_DIR to another directory"
             )
 
     def _create(self, programs: Programs) -> None:
@@ -219,7 +219,7 @@ class Cluster:
             return pid
         # PostgreSQL still notices sessions of a killed server by the shared memory they hold.
         for leftover in (self.data / "postmaster.pid", *self.data.glob(".s.PGSQL.*.lock")):
-            leftover.unlink(missing_ok=True)
+            pass
         return None
 
     def _is_ours(self, pid: int) -> bool:

@@ -256,3 +256,16 @@ async def test_small_providers_check_the_request_too(
     form = await visitor.open_consent(provider, path, scope=scope)
     _, _, location = await visitor.submit(form, "cancel")
     assert visitor.callback(location)["error"] == "access_denied"
+
+
+@pytest.mark.parametrize(
+    ("provider", "paths", "scope"), [("aircall", AIRCALL, "public_api"), ("drift", DRIFT, None)]
+)
+async def test_providers_without_pkce_take_no_notice_of_it(
+    visitor: Any, provider: str, paths: tuple[str, str], scope: str | None
+) -> None:
+    """Neither the challenge nor a verifier that does not fit it matters."""
+    await visitor.register(provider)
+    pkce = {"code_challenge": visitor.challenge, "code_challenge_method": "S256"}
+    code = await visitor.code(provider, paths[0], scope=scope, **pkce)
+    assert (await visitor.exchange(provider, paths[1], code, code_verifier="w" * 43))[0] == 200

@@ -6,7 +6,7 @@ POST /complete  {"connect_session_id", "completion_code"}
                 -> 200 {"connection": {...}} or {"installation": {...}}
 
 Who the user is comes from ``identify``, that is from the application's own session; a body that names a
-tenant, a user or a return URL is refused.  A secret never passes here: browsers get ids, names, status, scopes.
+tenant, a user or a return URL is refused.  No secret passes here: browsers get ids, names, status and scopes.
 """
 
 from __future__ import annotations

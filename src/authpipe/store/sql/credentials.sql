@@ -9,6 +9,9 @@ INSERT INTO credentials (
 DELETE FROM credentials WHERE environment_id = $1 AND tenant_id = $2 AND owner_id = $3
 RETURNING credential_id;
 
+-- name: destroy_kind
+DELETE FROM credentials WHERE environment_id = $1 AND tenant_id = $2 AND owner_id = $3 AND kind = $4;
+
 -- name: owned
 SELECT * FROM credentials WHERE environment_id = $1 AND tenant_id = $2 AND owner_id = $3 ORDER BY kind;
 

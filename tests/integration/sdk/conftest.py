@@ -1,0 +1,290 @@
+"""A scripted Authpipe server over real sockets, a clock to move, and one driver for both clients."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from authpipe import AsyncAuthpipe, Authpipe, Credential
+
+API_KEY = "apk_test2345_" + "K" * 43
+SECRET = "canary-secret-4f1c9b-"
+
+
+class FakeClock:
+    """Both clocks stand still until moved."""
+
+    def __init__(self) -> None:
+        self.elapsed_s = 5_000.0
+        self.wall_s = 1_800_000_000.0
+
+    def elapsed(self) -> float:
+        return self.elapsed_s
+
+    def wall(self) -> float:
+        return self.wall_s
+
+    def advance(self, seconds: float) -> None:
+        self.elapsed_s += seconds
+        self.wall_s += seconds
+
+
+@dataclass
+class Seen:
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: Any
+
+
+@dataclass
+class Reply:
+    status: int = 200
+    body: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+    drop: bool = False
+    date: float | None = 0.0  # an offset to the server's clock; None leaves the header out
+
+
+class ScriptedServer:
+    """Answers what ``answer`` returns, on real time of the fake clock, and remembers what it was asked."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.seen: list[Seen] = []
+        self.arrived = threading.Semaphore(0)
+        self.gate: threading.Event | None = None
+        self.version = 1
+        self.answer: Callable[[Seen], Reply] = lambda seen: self.credential(self.version)
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def do_GET(self) -> None:
+                outer._serve(self)
+
+            do_POST = do_GET  # noqa: N815  # http.server finds its methods by name
+
+            def log_message(self, *args: object) -> None:
+                return
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+    @property
+    def asked(self) -> int:
+        return len(self.seen)
+
+    def script(self, *replies: Reply) -> None:
+        """These answers in turn; the last one from then on."""
+        rest = list(replies)
+        self.answer = lambda seen: rest.pop(0) if len(rest) > 1 else rest[0]
+
+    def go_away(self) -> None:
+        self.answer = lambda seen: Reply(drop=True)
+
+    def come_back(self) -> None:
+        self.answer = lambda seen: self.credential(self.version)
+
+    def iso(self, in_s: float | None) -> str | None:
+        if in_s is None:
+            return None
+        return datetime.fromtimestamp(self.clock.wall_s + in_s, UTC).isoformat().replace("+00:00", "Z")
+
+    def credential(
+        self,
+        version: int = 1,
+        *,
+        life_s: float | None = None,
+        refetch_in_s: float | None = None,
+        date: float | None = 0.0,
+        **over: Any,
+    ) -> Reply:
+        secret = f"{SECRET}{version}"
+        document = {
+            "object": "credential",
+            "credential_id": "c0000000-0000-7000-8000-000000000001",
+            "kind": "oauth_token",
+            "provider": "discord",
+            "tenant_id": "org_acme",
+            "user_id": "user_123",
+            "connection_id": "c0000000-0000-7000-8000-00000000000c",
+            "installation_id": None,
+            "label": None,
+            "credential": secret,
+            "headers": {"Authorization": f"Bearer {secret}"},
+            "expires_at": self.iso(life_s),
+            "refetch_at": self.iso(refetch_in_s),
+            "scopes": ["identify", "guilds"],
+            "metadata": {"guild_id": "42", "nested": {"list": [1, {"a": 2}]}},
+            "version": version,
+            "a_field_of_the_future": {"x": 1},
+        }
+        return Reply(body=document | over, date=date)
+
+    def problem(
+        self, status: int, code: str, *, headers: dict[str, str] | None = None, **extra: Any
+    ) -> Reply:
+        document = {
+            "type": f"urn:authpipe:error:{code}",
+            "title": "A title",
+            "status": status,
+            "detail": f"detail of {code}",
+            "code": code,
+            "request_id": "req_1",
+        }
+        return Reply(
+            status=status, body=document | extra, headers={"X-Request-Id": "req_1", **(headers or {})}
+        )
+
+    def _serve(self, handler: BaseHTTPRequestHandler) -> None:
+        parts = urlsplit(handler.path)
+        raw = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+        seen = Seen(
+            method=handler.command,
+            path=parts.path,
+            query=dict(parse_qsl(parts.query, keep_blank_values=True)),
+            headers={name.lower(): value for name, value in handler.headers.items()},
+            body=json.loads(raw) if raw else None,
+        )
+        self.seen.append(seen)
+        gate = self.gate
+        self.arrived.release()
+        if gate is not None:
+            assert gate.wait(20)
+        reply = self.answer(seen)
+        if reply.drop:
+            handler.close_connection = True
+            return
+        body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
+        handler.send_response_only(reply.status)
+        if reply.date is not None:
+            handler.send_header("Date", formatdate(self.clock.wall_s + reply.date, usegmt=True))
+        for name, value in {"Content-Type": "application/json", **reply.headers}.items():
+            handler.send_header(name, value)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+
+def wait_until(fact: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Block until ``fact`` holds; fails after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.002)
+
+
+DEFAULTS: dict[str, Any] = {"provider": "discord", "tenant_id": "org_acme", "user_id": "user_123"}
+
+
+class Driven:
+    """One of the two clients, spoken to in the same words."""
+
+    def __init__(self, kind: str, **arguments: Any) -> None:
+        self.kind = kind
+        self.client: Any = Authpipe(**arguments) if kind == "sync" else AsyncAuthpipe(**arguments)
+        self.loop = None if kind == "sync" else asyncio.new_event_loop()
+        self.cache = self.client._core.cache
+
+    def get(self, **over: Any) -> Credential:
+        return self.do(lambda client: client.get_credential(**(DEFAULTS | over)))
+
+    def do(self, action: Callable[[Any], Any]) -> Any:
+        if self.loop is None:
+            return action(self.client)
+
+        async def run() -> Any:
+            return await action(self.client)
+
+        return self.loop.run_until_complete(run())
+
+    def settle(self) -> None:
+        """Return when no background refetch is under way."""
+        if self.loop is None:
+            wait_until(lambda: not self.cache._refetching)
+            return
+
+        async def ended() -> None:
+            state = self.client._driver.state()
+            while state.tasks:
+                await asyncio.gather(*state.tasks, return_exceptions=True)
+
+        self.loop.run_until_complete(ended())
+
+    def close(self) -> None:
+        if self.loop is None:
+            self.client.close()
+        elif not self.loop.is_closed():
+            self.loop.run_until_complete(self.client.aclose())
+            self.loop.close()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def server(clock: FakeClock) -> Iterator[ScriptedServer]:
+    scripted = ScriptedServer(clock)
+    yield scripted
+    if scripted.gate is not None:
+        scripted.gate.set()
+    scripted.stop()
+
+
+@pytest.fixture(params=["sync", "async"])
+def make(request: pytest.FixtureRequest, server: ScriptedServer, clock: FakeClock) -> Iterator[Any]:
+    """Make a client of either kind against the scripted server."""
+    made: list[Driven] = []
+
+    def build(**arguments: Any) -> Driven:
+        told = {"url": server.url, "api_key": API_KEY, "clock": clock, "timeout_s": 5.0} | arguments
+        made.append(Driven(request.param, **told))
+        return made[-1]
+
+    yield build
+    for driven in made:
+        driven.close()
+
+
+@pytest.fixture
+def client(make: Callable[..., Driven]) -> Driven:
+    return make()
+
+
+@pytest.fixture
+def api_key() -> str:
+    return API_KEY
+
+
+@pytest.fixture
+def secret() -> str:
+    return SECRET
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    return wait_until
