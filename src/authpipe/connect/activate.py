@@ -291,7 +291,7 @@ class Activation:
         place: Place,
         existing: Connection | None,
     ) -> UUID | None:
-        """The installation a connection stands under: the one named, the one it had, or the tenant's first."""
+        """Where a connection stands: the installation named, the one it had, or the tenant's first."""
         if provider.definition.installation is None:
             return None
         live = await transaction.installations.live(

@@ -171,20 +171,8 @@ class Callbacks:
     ) -> tuple[ConnectSession, Secret]:
         try:
             check_issuer(provider.oauth, answer)
-            if answer.error is not None:
-                raise _refusal(provider, answer)
-            if answer.code is None:
-                raise ConnectError(
-                    f"The provider's answer is empty. {_START_AGAIN}", code="callback_malformed"
-                )
-            token = await self._exchange(provider, attempt, answer.code)
-            grant = await self._identification.of_token(
-                provider,
-                SideName(session.kind.value),
-                token,
-                requested=attempt.scopes,
-                received_at=self._clock.now(),
-            )
+            token = await self._exchange(provider, attempt, _code(provider, answer))
+            grant = await self._identify(provider, session, attempt, token)
         except (ConnectError, ProviderError, ConfigurationError) as error:
             failure = _failure(error, session)
             await self._ending.fail(session, failure.code, origin=origin, data=_told(error, answer))
@@ -239,17 +227,20 @@ class Callbacks:
             )
 
 
-def _refusal(provider: Provider, answer: CallbackAnswer) -> ConnectError:
+def _code(provider: Provider, answer: CallbackAnswer) -> Secret:
+    """The authorization code.  Raises ``ConnectError`` when the provider sent an error, or neither."""
     name = provider.definition.name
     if answer.error == "access_denied":
-        return ConnectError(
-            f"You did not allow access to {name}. Nothing was connected.", code="access_denied"
+        raise ConnectError(f"You did not allow access to {name}. Nothing was connected.", code=answer.error)
+    if answer.error is not None:
+        raise ConnectError(
+            f"{name} did not allow it ({answer.error}). Nothing was connected.",
+            code="authorization_refused",
+            detail=answer.error_description,
         )
-    return ConnectError(
-        f"{name} did not allow it ({answer.error}). Nothing was connected.",
-        code="authorization_refused",
-        detail=answer.error_description,
-    )
+    if answer.code is None:
+        raise ConnectError(f"The provider's answer is empty. {_START_AGAIN}", code="callback_malformed")
+    return answer.code
 
 
 def _failure(error: AuthpipeError, session: ConnectSession) -> FailedSession:

@@ -26,35 +26,32 @@ class Document:
         self._fields: dict[str, Any] = value
 
     def text(self, name: str) -> str:
+        """The text in ``name``."""
         value = self._fields.get(name)
         if not isinstance(value, str):
             raise Malformed(name)
         return value
 
     def optional_text(self, name: str) -> str | None:
+        """The text in ``name``; None where it is absent or null."""
         return None if self._fields.get(name) is None else self.text(name)
 
     def whole(self, name: str) -> int:
+        """The whole number in ``name``."""
         value = self._fields.get(name)
         if not isinstance(value, int) or isinstance(value, bool):
             raise Malformed(name)
         return value
 
     def flag(self, name: str) -> bool:
+        """The truth value in ``name``; False where it is absent or null."""
         value = self._fields.get(name)
         if value is not None and not isinstance(value, bool):
             raise Malformed(name)
         return bool(value)
 
-    def optional_number(self, name: str) -> float | None:
-        value = self._fields.get(name)
-        if value is None:
-            return None
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise Malformed(name)
-        return float(value)
-
     def optional_time(self, name: str) -> datetime | None:
+        """The RFC 3339 time in ``name``, in UTC; None where it is absent or null."""
         value = self.optional_text(name)
         if value is None:
             return None
@@ -67,6 +64,7 @@ class Document:
         return parsed.astimezone(UTC)
 
     def texts(self, name: str) -> tuple[str, ...]:
+        """The list of texts in ``name``; empty where it is absent or null."""
         value = self._fields.get(name)
         if value is None:
             return ()
@@ -75,12 +73,14 @@ class Document:
         return tuple(value)
 
     def text_mapping(self, name: str) -> dict[str, str]:
+        """The object of texts in ``name``."""
         value = self._fields.get(name)
         if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
             raise Malformed(name)
         return value
 
     def frozen_mapping(self, name: str) -> Mapping[str, Any]:
+        """The object in ``name``, read-only at every level; empty where it is absent or null."""
         value = self._fields.get(name)
         if value is None:
             return MappingProxyType({})
@@ -89,6 +89,7 @@ class Document:
         return MappingProxyType({key: _frozen(item) for key, item in value.items()})
 
     def optional_document(self, name: str) -> Document | None:
+        """The object in ``name``; None where it is absent or null."""
         value = self._fields.get(name)
         if value is None:
             return None
@@ -97,6 +98,7 @@ class Document:
         return Document(value)
 
     def documents(self, name: str) -> tuple[Document, ...]:
+        """The list of objects in ``name``."""
         value = self._fields.get(name)
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             raise Malformed(name)

@@ -25,6 +25,7 @@ class Candidate:
 
     @classmethod
     def read(cls, document: Document) -> Self:
+        """From the server's JSON.  Raises Malformed."""
         return cls(
             connection_id=document.optional_text("connection_id"),
             installation_id=document.optional_text("installation_id"),
@@ -61,6 +62,7 @@ class Connection:
 
     @classmethod
     def read(cls, document: Document) -> Self:
+        """From the server's JSON.  Raises Malformed."""
         return cls(
             id=document.text("id"),
             provider=document.text("provider"),
@@ -106,6 +108,7 @@ class Installation:
 
     @classmethod
     def read(cls, document: Document) -> Self:
+        """From the server's JSON.  Raises Malformed."""
         return cls(
             id=document.text("id"),
             provider=document.text("provider"),
@@ -146,6 +149,7 @@ class ConnectSession:
 
     @classmethod
     def read(cls, document: Document) -> Self:
+        """From the server's JSON.  Raises Malformed."""
         connection = document.optional_document("connection")
         installation = document.optional_document("installation")
         return cls(
@@ -178,6 +182,7 @@ class StoredCredential:
 
     @classmethod
     def read(cls, document: Document) -> Self:
+        """From the server's JSON.  Raises Malformed."""
         kind_of_object = document.optional_text("object")
         own_id = document.optional_text("id")
         connection = document.optional_document("connection")

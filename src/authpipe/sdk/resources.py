@@ -32,6 +32,7 @@ class Now:
         self._pump = pump
 
     def perform(self, call: Call[T]) -> T:
+        """The result of ``call``."""
         return self._pump(self._core.perform(call))
 
 
@@ -44,6 +45,7 @@ class Awaited:
         self._pump = pump
 
     def perform(self, call: Call[T]) -> Coroutine[Any, Any, T]:
+        """A coroutine for the result of ``call``; nothing is sent before it is awaited."""
         return self._pump(self._core.perform(call))
 
 

@@ -38,6 +38,7 @@ class Flights(Generic[T]):
         self.after_fork()
 
     def after_fork(self) -> None:
+        """In a forked child: nobody is under way."""
         self._lock = threading.Lock()
         self._open: dict[Key, _Flight[T]] = {}
 
@@ -83,6 +84,7 @@ class Refetcher:
         self.after_fork()
 
     def after_fork(self) -> None:
+        """In a forked child: no thread, nothing due."""
         self._lock = threading.Lock()
         self._due: queue.SimpleQueue[tuple[Key, Entry] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None

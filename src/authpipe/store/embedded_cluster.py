@@ -219,7 +219,7 @@ class Cluster:
             return pid
         # PostgreSQL still notices sessions of a killed server by the shared memory they hold.
         for leftover in (self.data / "postmaster.pid", *self.data.glob(".s.PGSQL.*.lock")):
-            pass
+            leftover.unlink(missing_ok=True)
         return None
 
     def _is_ours(self, pid: int) -> bool:

@@ -341,3 +341,10 @@ def test_no_secret_is_in_any_error_or_repr(client, server, secret, api_key):
     assert secret not in everything
     assert api_key.removeprefix("apk_test2345_") not in everything
     assert "apk_test2345_***" in repr(client.client)
+
+
+def test_an_endless_answer_is_cut_off(client, server, reply):
+    """Eight megabytes are more than any answer has."""
+    server.script(reply(b" " * (9 * 1024 * 1024)))
+    with pytest.raises(AuthpipeUnavailable, match="too large"):
+        client.get()

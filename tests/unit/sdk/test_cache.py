@@ -79,9 +79,7 @@ def test_nothing_is_stored_after_close(cache, put):
     assert not cache.entries
 
 
-@pytest.mark.parametrize(
-    ("life_s", "margin"), [(3600, 5.0), (50, 5.0), (20, 2.0), (1, 0.1)], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("life_s", "margin"), [(3600, 5.0), (50, 5.0), (20, 2.0), (1, 0.1)], ids=str)
 def test_the_margin_before_expiry_is_small_and_bounded(put, life_s, margin):
     """Five seconds, at most a tenth of the remaining life: tokens of a minute are cached too."""
     entry = put(life_s=life_s)
