@@ -311,9 +311,11 @@ class Activation:
     async def _store(
         self, transaction: Transaction, sealed: SealedGrant, tenant_id: str, owner_id: UUID
     ) -> None:
-        for index, (credential, facts) in enumerate(sealed.credentials):
-            if index == 0:
-                await transaction.credentials.destroy_owned(credential.environment_id, tenant_id, owner_id)
+        for credential, facts in sealed.credentials:
+            # Only what is replaced: a webhook made by an earlier installation goes on working.
+            await transaction.credentials.destroy_kind(
+                credential.environment_id, tenant_id, owner_id, credential.kind
+            )
             await transaction.credentials.put(replace(credential, owner_id=owner_id), facts=facts)
 
 

@@ -15,14 +15,16 @@ _OPAQUE_ID = re.compile(r"[!-)+-~]{1,200}")
 
 
 def new_id() -> uuid.UUID:
-    """A UUIDv7 (RFC 9562 section 5.7): 48 bits of Unix milliseconds, then 74 random bits.
+    """A UUIDv7 (RFC 9562 section 5.7): 48 bits of Unix milliseconds, 12 of their fraction, 62 random.
 
-    Time-ordered, so that hot tables need no sequence and indexes stay dense.
+    Time-ordered to a quarter of a microsecond (section 6.2, method 3), so that hot tables need no sequence,
+    indexes stay dense, and two events of one transaction keep their order.
     """
-    value = (time.time_ns() // 1_000_000 & 0xFFFF_FFFF_FFFF) << 80 | secrets.randbits(80)
-    value = value & ~(0xF000 << 64) | 0x7000 << 64
-    value = value & ~(0xC000 << 48) | 0x8000 << 48
-    return uuid.UUID(int=value)
+    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    fraction = rest * 4096 // 1_000_000
+    high = (milliseconds & 0xFFFF_FFFF_FFFF) << 16 | 0x7000 | fraction
+    low = 0b10 << 62 | secrets.randbits(62)
+    return uuid.UUID(int=high << 64 | low)
 
 
 def parse_id(value: str, *, field: str) -> uuid.UUID:

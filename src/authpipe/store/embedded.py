@@ -35,7 +35,7 @@ _ORPHAN_PATIENCE_S = 5
 _LOG_TAIL_BYTES = 4096
 
 # Failures that pass by themselves: sessions of a killed server still ending, a port taken in between.
-_PASSING = ("xx", "could not create any TCP/IP sockets", 'lock file "postmaster.pid" already')
+_PASSING = ("is still in use", "could not create any TCP/IP sockets", 'lock file "postmaster.pid" already')
 
 _logger = logging.getLogger(__name__)
 

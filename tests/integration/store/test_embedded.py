@@ -351,6 +351,26 @@ async def test_kill_9_of_server_and_owner_at_once_loses_no_acknowledged_row(
             assert set(writer.acknowledged) <= await written(dsn)
 
 
+async def test_a_session_that_outlives_its_killed_server_only_delays_the_next_start(
+    data_dir: Path, binaries: Path | None
+) -> None:
+    """PostgreSQL refuses to start beside it; the start goes on as soon as it has ended."""
+    owner = await Peer.begin(data_dir, binaries)
+    connection = await asyncpg.connect(await owner.dsn())
+    session = connection.get_server_pid()
+    os.kill(session, signal.SIGSTOP)
+    os.kill(postmaster(data_dir), signal.SIGKILL)
+    await owner.kill()
+    server = EmbeddedPostgres(data_dir, binaries=binaries)
+    start = asyncio.create_task(server.start())
+    log = data_dir / "postgres/server.log"
+    await until(lambda: "is still in use" in log.read_text(), "PostgreSQL refuses to start")
+    os.kill(session, signal.SIGCONT)
+    assert (await execute(await start, "SELECT 1"))[0][0] == 1
+    await server.stop()
+    connection.terminate()
+
+
 async def test_a_child_forked_by_the_owner_does_not_keep_the_server_from_being_taken_over(
     data_dir: Path,
 ) -> None:
@@ -523,6 +543,8 @@ async def test_a_normal_user_runs_it_and_root_may_join_it(open_place: Path, bina
     data_dir = open_place / "state"
     data_dir.mkdir(mode=0o700)
     shutil.chown(data_dir, "nobody", "nogroup")
+    async with running(data_dir, binaries):
+        pass  # root is the first, and makes everything
     peer = await Peer.begin(data_dir, binaries, python=python, user="nobody")
     async with Writer(await peer.dsn()) as writer, running(data_dir, binaries) as dsn:
         await peer.kill()
