@@ -14,6 +14,7 @@ import secrets
 import shutil
 import socket
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -26,6 +27,7 @@ _DATABASE = "authpipe"
 _PORT = 5432
 _LOG_LIMIT_BYTES = 8 * 1024 * 1024
 _DRAFT = "postgres.draft-"
+_REMOVAL_TRIES = 250  # 20 ms apart
 # sockaddr_un holds 108 bytes on Linux and 104 on macOS, the socket's name and the ending zero included.
 _DIRECTORY_LIMIT_BYTES = 103 - len("/.s.PGSQL.5432")
 
@@ -91,7 +93,7 @@ class Cluster:
     def prepare(self, programs: Programs) -> None:
         """Create the cluster if there is none; refuse one that ``programs`` cannot run.  Blocks."""
         for draft in self.data_dir.glob(f"{_DRAFT}*"):
-            shutil.rmtree(draft)
+            _remove(draft)
         if not self.home.exists():
             self._create(programs)
         try:
@@ -110,6 +112,7 @@ class Cluster:
 
     def _create(self, programs: Programs) -> None:
         draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self.data_dir))
+        self._own(draft)
         data = draft / "data"
         data.mkdir(mode=0o700)
         if programs.account is not None:
@@ -139,7 +142,6 @@ class Cluster:
             f"CREATE DATABASE {_DATABASE} OWNER {_OWNER};\n"
             f"REVOKE ALL ON DATABASE {_DATABASE} FROM PUBLIC;\n",
         )
-        self._own(draft)
         _sync(draft)
         draft.rename(self.home)
         _sync(self.data_dir)
@@ -278,6 +280,16 @@ def _bindable(port: int) -> int:
         except OSError:
             return 0
         return int(probe.getsockname()[1])
+
+
+def _remove(draft: Path) -> None:
+    """Programs of a first start that was killed may still write there, and tidy up, for a moment."""
+    for _ in range(_REMOVAL_TRIES):
+        shutil.rmtree(draft, ignore_errors=True)
+        if not draft.exists():
+            return
+        time.sleep(0.02)
+    raise ConfigurationError(f"{draft} is left from an interrupted start: remove it")
 
 
 def _sync(directory: Path) -> None:

@@ -157,3 +157,12 @@ def test_after_a_fork_a_held_lock_and_a_refetch_under_way_are_gone(cache, put):
     cache._lock.acquire()
     cache.after_fork()
     assert cache.judge(KEY, 67)[0] is Verdict.SERVE_AND_REFETCH
+
+
+def test_an_entry_in_use_during_an_outage_is_not_the_first_to_go(cache, put):
+    """Being found due counts as use, although nothing new is stored."""
+    entry = put()
+    put(key=OTHER)
+    cache.unanswered(None, AuthpipeUnavailable("away"), 61)
+    assert cache.judge(KEY, 62) == (Verdict.SERVE, entry)
+    assert list(cache.entries) == [OTHER, KEY]

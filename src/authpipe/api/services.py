@@ -1,0 +1,48 @@
+"""What the HTTP resources work with; the wiring fills it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from authpipe.access.api_keys import ApiKeys
+from authpipe.access.authentication import Authenticator
+from authpipe.access.environments import Environments
+from authpipe.catalog.catalog import Catalog
+from authpipe.connect.complete import Completion
+from authpipe.connect.direct import DirectStorage
+from authpipe.connect.disconnect import Disconnection
+from authpipe.connect.sessions import ConnectSessions
+from authpipe.credentials.provider import Providers
+from authpipe.credentials.refresh_now import RefreshNow
+from authpipe.credentials.serve import CredentialReader
+from authpipe.credentials.upstream import Upstream
+from authpipe.domain.clock import Clock
+from authpipe.store.database import Database
+from authpipe.telemetry.metrics import Metrics
+from authpipe.vault.vault import Vault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiServices:
+    """Open for as long as the application serves.
+
+    ``public_url`` is where browsers reach this server, without a slash at its end.
+    """
+
+    public_url: str
+    clock: Clock
+    metrics: Metrics
+    catalog: Catalog
+    database: Database
+    vault: Vault
+    providers: Providers
+    upstream: Upstream
+    credential_reader: CredentialReader
+    refresh_now: RefreshNow
+    environments: Environments
+    api_keys: ApiKeys
+    authenticator: Authenticator
+    sessions: ConnectSessions
+    completion: Completion
+    direct_storage: DirectStorage
+    disconnection: Disconnection

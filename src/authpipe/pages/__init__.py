@@ -1,0 +1,1 @@
+"""The pages people see: rendered here, without a script they would need."""

@@ -1,0 +1,32 @@
+"""What the pages work with; the wiring fills it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from authpipe.catalog.catalog import Catalog
+from authpipe.connect.browser import BrowserSessions
+from authpipe.connect.callback import Callbacks
+from authpipe.connect.ending import SessionEnding
+from authpipe.connect.key_form import KeyForm
+from authpipe.connect.start import AuthorizationStart
+from authpipe.domain.clock import Clock
+from authpipe.store.database import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageServices:
+    """Open for as long as the application serves.
+
+    ``public_url`` is where browsers reach this server, without a slash at its end.
+    """
+
+    public_url: str
+    clock: Clock
+    catalog: Catalog
+    database: Database
+    browser_sessions: BrowserSessions
+    authorization_start: AuthorizationStart
+    callbacks: Callbacks
+    key_form: KeyForm
+    ending: SessionEnding

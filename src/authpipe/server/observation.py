@@ -1,0 +1,64 @@
+"""One log line and one count for every request, without what a URL may carry."""
+
+from __future__ import annotations
+
+import time
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from authpipe.telemetry.logs import get_logger
+from authpipe.telemetry.metrics import Metrics
+
+_log = get_logger("authpipe.access_log")
+
+#: Asked for every few seconds by machines: worth a line only to those who look for it.
+_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+class Observation:
+    """Logs and counts requests by their route.
+
+    Paths of connect links hold a token and queries hold codes, so only the route's template is written:
+    ``/connect/{token}``.  What no route took is counted under one name.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = time.perf_counter()
+        status, request_id = 500, None
+
+        async def noting(message: Message) -> None:
+            nonlocal status, request_id
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                request_id = _header(message, b"x-request-id")
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        finally:
+            route = getattr(scope.get("route"), "path", "unmatched")
+            self._metrics.http_requests.labels(route, str(status)).inc()
+            say = _log.debug if route in _QUIET else _log.info
+            say(
+                "request",
+                method=scope["method"],
+                route=route,
+                status=status,
+                duration_ms=round((time.perf_counter() - begun) * 1000, 1),
+                address=scope["client"][0] if scope.get("client") else None,
+                request_id=request_id,
+            )
+
+
+def _header(message: Message, name: bytes) -> str | None:
+    for key, value in message.get("headers", ()):
+        if key.lower() == name:
+            return str(value, "latin-1")
+    return None

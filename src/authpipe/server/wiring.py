@@ -1,0 +1,182 @@
+"""Builds every room from the settings and takes them down again; the only file that knows them all."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from authpipe.access.api_keys import ApiKeys
+from authpipe.access.authentication import Authenticator
+from authpipe.access.environments import Environments
+from authpipe.catalog.catalog import Catalog
+from authpipe.catalog.loader import load_catalog
+from authpipe.credentials.changes import Changes
+from authpipe.credentials.grants import Granting
+from authpipe.credentials.limits import ProviderLimits
+from authpipe.credentials.provider import Providers
+from authpipe.credentials.refresh import RefreshEngine
+from authpipe.credentials.refresh_now import RefreshNow
+from authpipe.credentials.serve import CredentialReader
+from authpipe.credentials.spool import Spool
+from authpipe.credentials.spool_replay import SpoolReplay
+from authpipe.credentials.upstream import Upstream
+from authpipe.credentials.worker import RefreshWorker
+from authpipe.domain.clock import Clock, SystemClock
+from authpipe.domain.errors import ConfigurationError
+from authpipe.net.client import HttpClient
+from authpipe.net.egress import EgressPolicy
+from authpipe.server.connecting import Connecting, build_connecting
+from authpipe.server.settings import Settings
+from authpipe.store.database import Database
+from authpipe.store.embedded import EmbeddedPostgres
+from authpipe.store.migrate import migrate as migrate_database
+from authpipe.store.vault_keysets import DatabaseKeysets
+from authpipe.telemetry.metrics import Metrics
+from authpipe.vault.keks.ring import KekRing
+from authpipe.vault.keks.uri import open_keks
+from authpipe.vault.vault import Vault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rooms:
+    """Everything one process works with, open and ready."""
+
+    settings: Settings
+    clock: Clock
+    metrics: Metrics
+    catalog: Catalog
+    database: Database
+    vault: Vault
+    changes: Changes
+    providers: Providers
+    refresh_now: RefreshNow
+    credential_reader: CredentialReader
+    refresh_worker: RefreshWorker
+    upstream: Upstream
+    environments: Environments
+    api_keys: ApiKeys
+    authenticator: Authenticator
+    connecting: Connecting
+
+
+@asynccontextmanager
+async def open_rooms(
+    settings: Settings, *, migrate: bool = False, clock: Clock | None = None
+) -> AsyncIterator[Rooms]:
+    """Open every room, and close them in the reverse order on the way out.
+
+    Starts the embedded PostgreSQL when no database is configured; ``migrate`` brings the schema up to date
+    first.  On the way out, refreshes under way are waited for, and an answer the database did not get stays
+    on disk for the next process.  Raises ``ConfigurationError``, with the place and the remedy, before
+    anything is served.
+    """
+    clock = clock or SystemClock()
+    keks = open_keks(settings.keks, production=settings.is_production)
+    catalog = load_catalog()
+    async with AsyncExitStack() as stack:
+        dsn = await _database_address(settings, stack)
+        if migrate:
+            await migrate_database(dsn)
+        database = await Database.connect(dsn, max_size=settings.pool_size)
+        stack.push_async_callback(database.close)
+        yield await _open(settings, clock, keks, catalog, database, stack)
+
+
+async def _database_address(settings: Settings, stack: AsyncExitStack) -> str:
+    if settings.database_url is not None:
+        return settings.database_url.reveal()
+    postgres = EmbeddedPostgres(settings.data_dir)
+    stack.push_async_callback(postgres.stop)
+    return await postgres.start()
+
+
+async def _open(
+    settings: Settings,
+    clock: Clock,
+    keks: KekRing,
+    catalog: Catalog,
+    database: Database,
+    stack: AsyncExitStack,
+) -> Rooms:
+    metrics = Metrics()
+    http = HttpClient(EgressPolicy(allow_loopback=settings.allow_loopback_egress))
+    stack.push_async_callback(http.close)
+    changes = Changes(database)
+    vault = Vault(keks, DatabaseKeysets(database), clock)
+    providers = Providers(catalog, database, vault)
+    upstream = Upstream(providers=providers, http=http, metrics=metrics)
+    replay = SpoolReplay(database, _spool(settings), clock, metrics)
+    stack.push_async_callback(replay.close)
+    limits = ProviderLimits(clock)
+    engine = RefreshEngine(
+        database=database,
+        vault=vault,
+        providers=providers,
+        http=http,
+        replay=replay,
+        limits=limits,
+        clock=clock,
+        metrics=metrics,
+    )
+    refresh_now = RefreshNow(database=database, engine=engine, changes=changes, clock=clock)
+    authenticator = Authenticator(database=database, changes=changes, clock=clock)
+    # Only now, when everyone who listens has said so.
+    changes.start()
+    stack.push_async_callback(changes.close)
+    stack.push_async_callback(authenticator.close)
+    stack.push_async_callback(refresh_now.close)
+    return Rooms(
+        settings=settings,
+        clock=clock,
+        metrics=metrics,
+        catalog=catalog,
+        database=database,
+        vault=vault,
+        changes=changes,
+        providers=providers,
+        refresh_now=refresh_now,
+        credential_reader=CredentialReader(
+            catalog=catalog,
+            database=database,
+            vault=vault,
+            refresh_now=refresh_now,
+            clock=clock,
+            metrics=metrics,
+        ),
+        refresh_worker=RefreshWorker(
+            database=database,
+            engine=engine,
+            replay=replay,
+            limits=limits,
+            clock=clock,
+            metrics=metrics,
+            concurrency=settings.refresh_concurrency,
+        ),
+        upstream=upstream,
+        environments=Environments(database, clock),
+        api_keys=ApiKeys(database, clock),
+        authenticator=authenticator,
+        connecting=build_connecting(
+            database=database,
+            vault=vault,
+            providers=providers,
+            http=http,
+            upstream=upstream,
+            granting=Granting(vault),
+            clock=clock,
+            metrics=metrics,
+            public_url=settings.public_url,
+        ),
+    )
+
+
+def _spool(settings: Settings) -> Spool:
+    directory = settings.data_dir / "spool"
+    try:
+        return Spool(directory)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{directory} cannot be written ({error.strerror}): set AUTHPIPE_DATA_DIR to a directory this "
+            "user can write"
+        ) from None
