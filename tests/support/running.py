@@ -22,8 +22,9 @@ from authpipe.server.wiring import open_rooms
 
 RETURN_URL = "http://127.0.0.1:9/connected"
 
-_SERVE = "from authpipe.server.run import serve; from authpipe.server.settings import load_settings; serve(load_settings())"
-_WORK = "from authpipe.server.run import run_worker; from authpipe.server.settings import load_settings; run_worker(load_settings())"
+_LOAD = "from authpipe.server.settings import load_settings as load; from authpipe.server.run import "
+_SERVE = _LOAD + "serve; serve(load())"
+_WORK = _LOAD + "run_worker; run_worker(load())"
 
 
 def free_port() -> int:

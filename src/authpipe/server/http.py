@@ -45,8 +45,8 @@ def check_address(settings: Settings) -> None:
             probe.listen(1)
         except OSError as error:
             raise ConfigurationError(
-                f"cannot listen on {settings.host} port {settings.port} ({error.strerror}): stop what uses it, "
-                "or set AUTHPIPE_PORT or AUTHPIPE_HOST"
+                f"cannot listen on {settings.host} port {settings.port} ({error.strerror}): "
+                "stop what uses it, or set AUTHPIPE_PORT or AUTHPIPE_HOST"
             ) from None
 
 
@@ -71,7 +71,7 @@ async def serve_here(
         if serving.done():
             serving.result()
             raise RuntimeError("the HTTP server ended by itself")
-        server.stop()
+        server.stop()  # type: ignore[no-untyped-call]  # granian leaves it so
         await asyncio.wait({serving}, timeout=_DRAIN_S)
     finally:
         for task in (stopping, listening, serving):
