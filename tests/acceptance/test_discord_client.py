@@ -5,10 +5,9 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+from authpipe.store.embedded import EmbeddedPostgres
 from support.application import Application
 from support.running import Running
-
-from authpipe.store.embedded import EmbeddedPostgres
 
 
 async def test_discord_py_logs_in_and_fetches_the_guild(tmp_path: Path) -> None:

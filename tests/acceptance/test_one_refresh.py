@@ -6,10 +6,9 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
+from authpipe.store.embedded import EmbeddedPostgres
 from support.application import CLIENT_IDS, Application
 from support.running import Running
-
-from authpipe.store.embedded import EmbeddedPostgres
 
 
 async def test_fifty_callers_in_two_server_processes_cause_one_refresh(tmp_path: Path) -> None:

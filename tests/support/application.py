@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import aiohttp
-from support.person import Page, Person
-from support.running import RETURN_URL, Running
 
 from authpipe import AsyncAuthpipe
 from authpipe.sandbox import seeds
+from support.person import Page, Person
+from support.running import RETURN_URL, Running
 
 CLIENT_IDS = {
     "discord": "1100000000000000001",

@@ -66,8 +66,8 @@ class BrowserSessions:
     ) -> tuple[ConnectSession, Secret]:
         """Consume the link; the session now belongs to the browser that gets the returned cookie value.
 
-        Raises ``ConnectError``: ``link_unknown``, ``link_used`` (an event is recorded), ``link_used_here``
-        (by this very browser, which may go on) or ``session_expired``.
+        Raises ``ConnectError``: ``link_unknown``, ``link_used``, ``link_used_here`` (by this very browser,
+        which may go on) or ``session_expired``.  All but the first record an event.
         """
         now = self._clock.now()
         cookie = new_value()
@@ -90,8 +90,9 @@ class BrowserSessions:
             known = await transaction.sessions.by_token(token_hash)
         if known is None:
             raise ConnectError("This link is not valid. Go back and start again.", code="link_unknown")
-        await self._ending.refused(known, "link_used", origin=origin)
-        if known.status is SessionStatus.PENDING or known.status is SessionStatus.EXPIRED:
+        expired = known.status in (SessionStatus.PENDING, SessionStatus.EXPIRED)
+        await self._ending.refused(known, "session_expired" if expired else "link_used", origin=origin)
+        if expired:
             raise ConnectError("This link has expired. Go back and start again.", code="session_expired")
         if known.status in _OPEN and known.browser_hash in browser_digests(cookies):
             raise LinkUsedHere(known.session_id)
@@ -110,6 +111,11 @@ class BrowserSessions:
             session = await transaction.sessions.by_id(session_id)
         if session is None:
             raise ConnectError("This page is not valid. Go back and start again.", code="session_unknown")
+        # What is over can be told to any browser that knows the id; the cookie went when the session ended.
+        if session.status is SessionStatus.EXPIRED or session.expires_at <= self._clock.now():
+            raise ConnectError("This took too long. Go back and start again.", code="session_expired")
+        if session.status not in _OPEN and session.status is not SessionStatus.PENDING:
+            raise ConnectError("This is already finished. Go back to the application.", code="session_ended")
         shown = cookies.get(cookie_name(session_id), "")
         bound_to = session.browser_hash or b""
         if not shown.isascii() or not hmac.compare_digest(digest(Secret(shown)), bound_to):
@@ -118,10 +124,6 @@ class BrowserSessions:
                 "This page belongs to another browser. Open the link you were given there.",
                 code="browser_mismatch",
             )
-        if session.status is SessionStatus.EXPIRED or session.expires_at <= self._clock.now():
-            raise ConnectError("This took too long. Go back and start again.", code="session_expired")
-        if session.status not in _OPEN:
-            raise ConnectError("This is already finished. Go back to the application.", code="session_ended")
         return session
 
     async def view(self, session: ConnectSession) -> SessionView:

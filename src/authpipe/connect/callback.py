@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from uuid import UUID
 
 from authpipe.catalog.definition import SideName
@@ -88,11 +87,12 @@ class Callbacks:
         provider = await self._provider(provider_config_id)
         try:
             answer = read_callback(parse_callback_query(provider.definition, raw_query))
-        except InvalidInput as error:
+        except (InvalidInput, ConnectError) as error:
+            await self._stray(provider, "callback_malformed", origin)
             raise ConnectError(
                 f"The provider's answer is malformed. {_START_AGAIN}",
                 code="callback_malformed",
-                detail=error.message,
+                detail=error.detail or error.message,
             ) from None
         if answer.state is None:
             await self._stray(provider, "state_missing", origin)
@@ -140,18 +140,18 @@ class Callbacks:
             )
         if known.provider_config_id != provider.config.provider_config_id:
             code, text = "provider_mismatch", "The answer came to another provider's address."
-        elif not same_browser:
-            code, text = (
-                "browser_mismatch",
-                "The answer came to another browser than the one that began.",
-            )
-        else:
+        elif known.expires_at <= now:
+            # Before the cookie, whose time ends with the session's.
             code, text = "session_expired", "This took too long."
-        await self._end(session, code, known.expires_at, origin)
+        else:
+            code, text = "browser_mismatch", "The answer came to another browser than the one that began."
+        await self._end(session, code, origin)
+        if same_browser:
+            raise FailedSession(f"{text} {_START_AGAIN}", code=code, session=session)
         raise ConnectError(f"{text} {_START_AGAIN}", code=code)
 
-    async def _end(self, session: ConnectSession, code: str, expires_at: datetime, origin: Origin) -> None:
-        expired = code == "session_expired" and expires_at <= self._clock.now()
+    async def _end(self, session: ConnectSession, code: str, origin: Origin) -> None:
+        expired = code == "session_expired"
         async with self._database.tenant(session.environment_id, session.tenant_id) as transaction:
             await self._ending.fail_in(
                 transaction,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from datetime import datetime
 
-from authpipe.credentials.limits import ProviderLimits
-from authpipe.credentials.outcome import Refreshed
+from authpipe.credentials.limits import NotAsked, ProviderLimits
+from authpipe.credentials.outcome import OUTCOME_UNKNOWN, REVOKED, Refreshed
 from authpipe.credentials.schedule import retry_at
 from authpipe.domain.clock import Clock
 from authpipe.domain.connection import ConnectionStatus, InstallationStatus
@@ -50,8 +50,8 @@ class RefreshJudgement:
     async def failed(self, credential: StoredCredential, error: AuthpipeError) -> Refreshed:
         """Write down a failed attempt and give the lease back."""
         failure = classify(error) if isinstance(error, ProviderError) else RefreshFailure.MISCONFIGURED
+        self._tell_circuit(credential, error, failure)
         if failure is RefreshFailure.REVOKED:
-            self._limits.succeeded(credential.provider_config_id)
             outcome = await self._revoked(credential, error)
         else:
             outcome = await self._later(credential, error, failure)
@@ -59,6 +59,17 @@ class RefreshJudgement:
             credential.provider, failure.value if outcome is not Refreshed.SUPERSEDED else outcome.value
         ).inc()
         return outcome
+
+    def _tell_circuit(
+        self, credential: StoredCredential, error: AuthpipeError, failure: RefreshFailure
+    ) -> None:
+        config = credential.provider_config_id
+        if failure is RefreshFailure.APP_WIDE:
+            self._limits.failed(config, app_wide=True)
+        elif isinstance(error, ProviderRejected):
+            self._limits.succeeded(config)
+        elif isinstance(error, ProviderUnavailable) and not isinstance(error, NotAsked):
+            self._limits.failed(config, retry_after_s=error.retry_after_s)
 
     async def recovered(self, config: ProviderConfig) -> None:
         """The provider accepts the app again: close the incident."""
@@ -71,7 +82,7 @@ class RefreshJudgement:
     async def _revoked(self, credential: StoredCredential, error: AuthpipeError) -> Refreshed:
         """``invalid_grant`` is final only if nobody stored a newer refresh token meanwhile."""
         now = self._clock.now()
-        reason = "refresh_outcome_unknown" if credential.outcome_unknown else "revoked"
+        reason = OUTCOME_UNKNOWN if credential.outcome_unknown else REVOKED
         async with self._database.tenant(credential.environment_id, credential.tenant_id) as transaction:
             condemned = await transaction.credentials.condemn(credential, error=_word(error), at=now)
             if condemned is None:
@@ -91,11 +102,7 @@ class RefreshJudgement:
         unknown = False
         if isinstance(error, ProviderUnavailable):
             wish, unknown = error.retry_after_s, error.sent
-        if failure is RefreshFailure.APP_WIDE:
-            self._limits.failed(credential.provider_config_id, app_wide=True)
-        elif isinstance(error, ProviderUnavailable) and (error.sent or wish is not None):
-            self._limits.failed(credential.provider_config_id, retry_after_s=wish)
-        elif failure is RefreshFailure.MISCONFIGURED:
+        if failure is RefreshFailure.MISCONFIGURED:
             wish = _OPERATOR_RETRY_S
         until = retry_at(now, credential.refresh_failures, retry_after_s=wish, spread=self._spread)
         async with self._database.tenant(credential.environment_id, credential.tenant_id) as transaction:
@@ -104,7 +111,6 @@ class RefreshJudgement:
                 until=until,
                 error=_word(error),
                 at=now,
-                outcome_known=isinstance(error, ProviderRejected),
                 outcome_unknown=unknown,
             )
             if postponed is None:

@@ -18,6 +18,13 @@ _FIRST_PAUSE = timedelta(seconds=15)
 _LONGEST_PAUSE = timedelta(minutes=5)
 
 
+class NotAsked(ProviderUnavailable):
+    """We chose not to call the provider now, which says nothing about it.  ``sent`` is False."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message, retry_after_s=retry_after_s, sent=False)
+
+
 @dataclass(slots=True)
 class _Circuit:
     slots: asyncio.Semaphore
@@ -50,7 +57,7 @@ class ProviderLimits:
 
     @asynccontextmanager
     async def slot(self, provider_config_id: UUID) -> AsyncIterator[None]:
-        """Wait for a free slot.  Raises ``ProviderUnavailable(sent=False)`` while the circuit is open."""
+        """Wait for a free slot.  Raises ``NotAsked`` while the circuit is open."""
         circuit = self._circuit(provider_config_id)
         async with circuit.slots:
             is_trial = self._admit(circuit)
@@ -74,11 +81,15 @@ class ProviderLimits:
         circuit.failures += 1
         if not app_wide and circuit.failures < _OPENS_AFTER and circuit.open_until is None:
             return
+        now = self._clock.now()
+        wish = timedelta(seconds=min(retry_after_s or 0.0, 3600.0))
+        if circuit.open_until is not None and circuit.open_until > now:
+            # A call that was under way when the circuit opened: no trial, so the pause does not double.
+            circuit.open_until = max(circuit.open_until, now + wish)
+            return
         pause = min(_FIRST_PAUSE * 2 ** min(circuit.opened, 10), _LONGEST_PAUSE)
-        if retry_after_s is not None:
-            pause = max(pause, timedelta(seconds=min(retry_after_s, 3600)))
         circuit.opened += 1
-        circuit.open_until = self._clock.now() + pause
+        circuit.open_until = now + max(pause, wish)
 
     def _circuit(self, provider_config_id: UUID) -> _Circuit:
         circuit = self._circuits.get(provider_config_id)
@@ -93,10 +104,8 @@ class ProviderLimits:
             return False
         left = (circuit.open_until - self._clock.now()).total_seconds()
         if left > 0 or circuit.trial:
-            raise ProviderUnavailable(
-                "calls to the provider are paused after repeated failures",
-                retry_after_s=max(left, 1.0),
-                sent=False,
+            raise NotAsked(
+                "calls to the provider are paused after repeated failures", retry_after_s=max(left, 1.0)
             )
         circuit.trial = True
         return True

@@ -28,3 +28,9 @@ class Refreshed(StrEnum):
     SUPERSEDED = "superseded"
     POSTPONED = "postponed"
     CONDEMNED = "condemned"
+
+
+#: The reasons with which a refresh gives a connection up, and which a late answer therefore takes back.
+REVOKED = "revoked"
+OUTCOME_UNKNOWN = "refresh_outcome_unknown"
+GIVEN_UP = frozenset({REVOKED, OUTCOME_UNKNOWN})

@@ -9,7 +9,7 @@ from datetime import timedelta
 from authpipe.catalog.definition import SideName
 from authpipe.credentials.contexts import refresh_context, secret_context
 from authpipe.credentials.failures import RefreshJudgement
-from authpipe.credentials.limits import ProviderLimits
+from authpipe.credentials.limits import NotAsked, ProviderLimits
 from authpipe.credentials.outcome import Refreshed, Step
 from authpipe.credentials.provider import Provider, Providers
 from authpipe.credentials.schedule import refresh_due_at
@@ -17,7 +17,7 @@ from authpipe.credentials.spool import SpoolRecord
 from authpipe.credentials.spool_replay import SpoolReplay
 from authpipe.domain.clock import Clock
 from authpipe.domain.credential import OwnerKind, StoredCredential
-from authpipe.domain.errors import ConfigurationError, NotFound, ProviderError, ProviderUnavailable
+from authpipe.domain.errors import AuthpipeError, ConfigurationError
 from authpipe.net.client import HttpClient
 from authpipe.oauth.token import TokenGrant, read_token_response, refresh_request
 from authpipe.store.credentials import RefreshedSecrets
@@ -88,8 +88,9 @@ class RefreshEngine:
             # Taken before the call: the answer must be encrypted even if the database goes away meanwhile.
             sealer = await self._vault.sealer(*place, encryptions=2)
             grant = await self._ask(provider, credential)
-        except (ProviderError, ConfigurationError, NotFound) as error:
+        except AuthpipeError as error:
             return await self._judgement.failed(credential, error)
+        self._limits.succeeded(credential.provider_config_id)
         self._observe(Step.ANSWERED, credential)
         record = SpoolRecord(
             environment_id=credential.environment_id,
@@ -102,7 +103,6 @@ class RefreshEngine:
             record, credential, spooled=lambda: self._observe(Step.SPOOLED, credential)
         )
         self._observe(Step.COMMITTED, credential)
-        self._limits.succeeded(credential.provider_config_id)
         if provider.config.problem is not None:
             await self._judgement.recovered(provider.config)
         self._metrics.refreshes.labels(credential.provider, outcome).inc()
@@ -135,7 +135,7 @@ class RefreshEngine:
         if credential.lease_until is None or (
             self._clock.now() + timedelta(seconds=PROVIDER_DEADLINE_S) >= credential.lease_until
         ):
-            raise ProviderUnavailable("the provider is busy; the claim ran out while waiting", sent=False)
+            raise NotAsked("the provider is busy; the claim ran out while waiting")
 
     def _encrypt(self, sealer: Sealer, credential: StoredCredential, grant: TokenGrant) -> RefreshedSecrets:
         now = self._clock.now()

@@ -32,12 +32,13 @@ def refresh_due_at(issued_at: datetime, expires_at: datetime, *, spread: random.
 def refetch_at(now: datetime, expires_at: datetime | None, due_at: datetime | None) -> datetime | None:
     """When a cache should ask again: a quarter into the margin, once a refresh has likely happened.
 
-    After that time: a quarter of what is left.  None for a credential that does not expire.
+    After that time, or when failures have moved the refresh beyond expiry: a quarter of what is left.  None
+    for a credential that does not expire.
     """
     if expires_at is None or due_at is None:
         return expires_at
     likely = due_at + (expires_at - due_at) / 4
-    return likely if likely > now else now + max(expires_at - now, timedelta(0)) / 4
+    return likely if now < likely < expires_at else now + max(expires_at - now, timedelta(0)) / 4
 
 
 def retry_at(now: datetime, failures: int, *, retry_after_s: float | None, spread: random.Random) -> datetime:

@@ -65,38 +65,46 @@ def _encode(record: SpoolRecord) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
-def _decode(line: bytes) -> SpoolRecord | None:
-    """The record of one line, or None for a line the crash left torn."""
+def _body(line: bytes) -> bytes | None:
+    """What one line holds, or None for a line the crash left torn."""
     checksum, _, body = line.rstrip(b"\n").partition(b" ")
     try:
-        if not line.endswith(b"\n") or int(checksum, 16) != zlib.crc32(body):
-            return None
-        document: dict[str, Any] = json.loads(body)
+        whole = line.endswith(b"\n") and int(checksum, 16) == zlib.crc32(body)
     except ValueError:
         return None
+    return body if whole else None
 
-    def time(name: str) -> datetime | None:
-        return None if document[name] is None else datetime.fromisoformat(document[name])
 
-    issued_at, previous_until = time("issued_at"), time("previous_until")
-    if issued_at is None or previous_until is None:
+def _decode(body: bytes) -> SpoolRecord | None:
+    """The record, or None for what another release wrote and this one cannot read."""
+    try:
+        document: dict[str, Any] = json.loads(body)
+
+        def time(name: str) -> datetime:
+            return datetime.fromisoformat(document[name])
+
+        def time_or_none(name: str) -> datetime | None:
+            return None if document[name] is None else time(name)
+
+        refresh = document["refresh"]
+        return SpoolRecord(
+            environment_id=UUID(document["environment_id"]),
+            tenant_id=document["tenant_id"],
+            credential_id=UUID(document["credential_id"]),
+            version=document["version"],
+            secrets=RefreshedSecrets(
+                secret_ciphertext=base64.b64decode(document["secret"]),
+                refresh_ciphertext=None if refresh is None else base64.b64decode(refresh),
+                scopes=tuple(document["scopes"]),
+                expires_at=time_or_none("expires_at"),
+                refresh_due_at=time_or_none("refresh_due_at"),
+                refresh_expires_at=time_or_none("refresh_expires_at"),
+                issued_at=time("issued_at"),
+                previous_until=time("previous_until"),
+            ),
+        )
+    except (KeyError, TypeError, ValueError):
         return None
-    return SpoolRecord(
-        environment_id=UUID(document["environment_id"]),
-        tenant_id=document["tenant_id"],
-        credential_id=UUID(document["credential_id"]),
-        version=document["version"],
-        secrets=RefreshedSecrets(
-            secret_ciphertext=base64.b64decode(document["secret"]),
-            refresh_ciphertext=None if document["refresh"] is None else base64.b64decode(document["refresh"]),
-            scopes=tuple(document["scopes"]),
-            expires_at=time("expires_at"),
-            refresh_due_at=time("refresh_due_at"),
-            refresh_expires_at=time("refresh_expires_at"),
-            issued_at=issued_at,
-            previous_until=previous_until,
-        ),
-    )
 
 
 def _sync_directory(directory: Path) -> None:
@@ -122,12 +130,18 @@ class _Segment:
         _sync_directory(directory)
         self.outstanding = 0
         self.size = 0
+        #: Set when the disk refused a write: what it left half written must not be appended to.
+        self.spoiled = False
 
     def append(self, data: bytes) -> None:
         view = memoryview(data)
-        while view:
-            view = view[os.write(self.file.fileno(), view) :]
-        os.fsync(self.file.fileno())
+        try:
+            while view:
+                view = view[os.write(self.file.fileno(), view) :]
+            os.fsync(self.file.fileno())
+        except OSError:
+            self.spoiled = True
+            raise
         self.size += len(data)
 
     def clear(self) -> None:
@@ -168,7 +182,10 @@ class Spool:
         return self._current.outstanding + sum(segment.outstanding for segment in self._closed)
 
     async def append(self, record: SpoolRecord) -> Receipt:
-        """Return once the record is on disk.  Raises ``OSError`` when the disk refuses it."""
+        """Return once the record is on disk.  Raises ``OSError`` when the disk refuses it.
+
+        The record of a caller that is cancelled meanwhile stays on disk, for the next process to commit.
+        """
         done: asyncio.Future[_Segment] = asyncio.get_running_loop().create_future()
         self._waiting.append((_encode(record), done))
         if self._writer is None or self._writer.done():
@@ -190,27 +207,33 @@ class Spool:
     async def _write(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting, []
-            if self._current.size > _SEGMENT_BYTES:
-                full, self._current = self._current, _Segment(self._directory)
-                if full.outstanding:
-                    self._closed.append(full)
-                else:
-                    full.remove()
-            segment = self._current
-            segment.outstanding += len(batch)
             try:
-                await asyncio.to_thread(segment.append, b"".join(data for data, _ in batch))
+                segment = self._with_room()
+                # Counted before it is written, so that nobody empties the file meanwhile.
+                segment.outstanding += len(batch)
+                try:
+                    await asyncio.to_thread(segment.append, b"".join(data for data, _ in batch))
+                except OSError:
+                    segment.outstanding -= len(batch)
+                    raise
             except OSError as error:
-                segment.outstanding -= len(batch)
                 for _, done in batch:
                     if not done.done():
                         done.set_exception(error)
                 continue
             for _, done in batch:
-                if done.done():
-                    segment.outstanding -= 1
-                else:
+                if not done.done():
                     done.set_result(segment)
+
+    def _with_room(self) -> _Segment:
+        """The segment to write to: a new one after it grew too large, or the disk refused it something."""
+        if self._current.size > _SEGMENT_BYTES or self._current.spoiled:
+            full, self._current = self._current, _Segment(self._directory)
+            if full.outstanding:
+                self._closed.append(full)
+            else:
+                full.remove()
+        return self._current
 
     def orphans(self) -> Iterator[Orphan]:
         """Segments whose process is gone, each locked for this process until it is let go."""
@@ -220,8 +243,8 @@ class Spool:
                 continue
             try:
                 file = path.open("r+b")
-            except FileNotFoundError:
-                continue
+            except (FileNotFoundError, PermissionError):
+                continue  # adopted by another, or another user's
             try:
                 fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -242,18 +265,27 @@ class Orphan:
     """What a process that died left behind."""
 
     def __init__(self, path: Path, file: IO[bytes]) -> None:
-        self._path = path
+        self.path = path
         self._file = file
+        self._unread = 0
 
     def records(self) -> list[SpoolRecord]:
         """Every whole record, in the order written; a torn last line was never acknowledged."""
         self._file.seek(0)
-        return [record for line in self._file if (record := _decode(line)) is not None]
+        bodies = [body for line in self._file if (body := _body(line)) is not None]
+        records = [record for body in bodies if (record := _decode(body)) is not None]
+        self._unread = len(bodies) - len(records)
+        return records
 
-    def remove(self) -> None:
-        """Delete the file: every record was replayed."""
-        self._path.unlink(missing_ok=True)
+    def finish(self) -> bool:
+        """Every record was replayed: delete the file.  False when it holds some that could not be read.
+
+        Those were written by another release, which may come back for them.
+        """
+        if not self._unread:
+            self.path.unlink(missing_ok=True)
         self._file.close()
+        return not self._unread
 
     def release(self) -> None:
         """Leave it for a later try."""

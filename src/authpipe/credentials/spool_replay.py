@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from authpipe.credentials.outcome import Refreshed
+from authpipe.credentials.outcome import GIVEN_UP, Refreshed
 from authpipe.credentials.spool import Receipt, Spool, SpoolRecord
 from authpipe.domain.clock import Clock
 from authpipe.domain.connection import ConnectionStatus, InstallationStatus
@@ -40,7 +40,7 @@ class SpoolReplay:
     ) -> Refreshed:
         """Put the answer on disk, then into the database.
 
-        ``SPOOLED`` means the database is away and the answer will follow; ``SUPERSEDED`` that a later writer
+        ``SPOOLED`` means the database does not take it now and the answer will follow; ``SUPERSEDED`` that a later writer
         had stored newer secrets.  A disk that refuses is logged and does not stop the commit.
         """
         receipt: Receipt | None = None
@@ -52,12 +52,12 @@ class SpoolReplay:
         self._metrics.spool_records.set(self._spool.outstanding)
         try:
             outcome = await self._commit(record, credential)
-        except Exception as error:
-            if not is_outage(error):
-                raise
-            _log.warning(
-                "the database is away; a refreshed credential waits on local disk",
+        except Exception as error:  # noqa: BLE001  # whatever it was, the answer is the only one there is
+            level = _log.warning if is_outage(error) else _log.error
+            level(
+                "the database does not take it now; a refreshed credential waits on local disk",
                 credential_id=str(record.credential_id),
+                error=type(error).__name__,
             )
             task = asyncio.create_task(self._commit_later(record, receipt))
             self._pending[task] = record
@@ -69,7 +69,8 @@ class SpoolReplay:
     async def adopt(self) -> int:
         """Commit what processes that died left on this machine's disk; returns how many records there were.
 
-        Raises what the database raises while it is away; the files stay for the next try.
+        Raises what the database raises while it is away; the files stay for the next try.  A file that
+        cannot be worked off for another reason stays too, and keeps nobody from the others.
         """
         count = 0
         for orphan in self._spool.orphans():
@@ -82,10 +83,18 @@ class SpoolReplay:
                         credential_id=str(record.credential_id),
                         outcome=outcome.value,
                     )
-            except BaseException:
+                if not orphan.finish():
+                    _log.error("a spool file holds records of another release", file=orphan.path.name)
+            except Exception as error:
+                if is_outage(error):
+                    raise
+                _log.error(
+                    "a spool file cannot be worked off",
+                    file=orphan.path.name,
+                    error=type(error).__name__,
+                )
+            finally:
                 orphan.release()
-                raise
-            orphan.remove()
         return count
 
     async def drain(self) -> None:
@@ -161,7 +170,9 @@ class SpoolReplay:
         # The answer may have arrived after the connection was given up for lack of it.
         if credential.owner_kind is OwnerKind.CONNECTION:
             connection = await transaction.connections.lock(*place)
-            if connection is None or connection.status is not ConnectionStatus.NEEDS_REAUTH:
+            if connection is None or not (
+                connection.status is ConnectionStatus.NEEDS_REAUTH and connection.status_reason in GIVEN_UP
+            ):
                 return
             await transaction.connections.set_status(
                 *place, status=ConnectionStatus.ACTIVE, reason=None, at=now
@@ -169,7 +180,10 @@ class SpoolReplay:
             recovered = EventType.CONNECTION_RECOVERED
         else:
             installation = await transaction.installations.lock(*place)
-            if installation is None or installation.status is not InstallationStatus.NEEDS_REAUTH:
+            if installation is None or not (
+                installation.status is InstallationStatus.NEEDS_REAUTH
+                and installation.status_reason in GIVEN_UP
+            ):
                 return
             await transaction.installations.set_status(
                 *place, status=InstallationStatus.ACTIVE, reason=None, at=now

@@ -29,4 +29,5 @@ class CheckingResolver(AbstractResolver):
         return results
 
     async def close(self) -> None:
+        """Let go of the resolver within."""
         await self._inner.close()

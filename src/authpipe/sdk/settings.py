@@ -47,7 +47,7 @@ def read_settings(
     api_key = (api_key if api_key is not None else environ.get("AUTHPIPE_API_KEY", "")).strip()
     if not url:
         raise ConfigurationError(
-            "no Authpipe server is named: set AUTHPIPE_URL (such as http://127.0.0.1:8420) or pass url="
+            "no Authpipe server is named: set AUTHPIPE_URL (such as http://127.0.0.1:8700) or pass url="
         )
     if not api_key:
         raise ConfigurationError(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -17,9 +18,6 @@ from authpipe.server.services import api_services, page_services
 from authpipe.server.settings import load_settings
 from authpipe.server.wiring import Rooms, open_rooms
 from authpipe.telemetry.logs import configure, get_logger
-
-#: Seconds between two looks whether the supervising process is still there.
-_WATCH_S = 1.0
 
 _log = get_logger(__name__)
 
@@ -64,38 +62,50 @@ class Application:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
+        stage = "startup"
         try:
             settings = load_settings()
             configure(settings.log_level, json=settings.log_json)
-            async with open_rooms(settings) as rooms, self._watched():
-                self._application = self._build(rooms)
-                await send({"type": "lifespan.startup.complete"})
-                await receive()
-                self._application = None
-        except ConfigurationError as error:
-            await send({"type": "lifespan.startup.failed", "message": error.message})
+            with _ending_with_parent() if self._supervised else nullcontext():
+                async with open_rooms(settings) as rooms:
+                    self._application = self._build(rooms)
+                    await send({"type": "lifespan.startup.complete"})
+                    stage = "shutdown"
+                    await receive()
+                    self._application = None
+        except Exception as error:  # noqa: BLE001  # servers take any other end as "serve without a lifespan"
+            if isinstance(error, ConfigurationError):
+                message = error.message
+            else:
+                message = f"{stage} failed: {type(error).__name__}"
+                _log.error(message, exc_info=error)
+            await send({"type": f"lifespan.{stage}.failed", "message": message})
             return
         await send({"type": "lifespan.shutdown.complete"})
 
-    @asynccontextmanager
-    async def _watched(self) -> AsyncIterator[None]:
-        if not self._supervised:
-            yield
-            return
-        watcher = asyncio.create_task(_end_with_parent(os.getppid()))
-        try:
-            yield
-        finally:
-            watcher.cancel()
-            with suppress(asyncio.CancelledError):
-                await watcher
 
+@contextmanager
+def _ending_with_parent() -> Iterator[None]:
+    """Tell this process to stop when the one that started it is gone, for whatever reason."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    # A pipe whose other end only the parent holds: it becomes readable when the parent ends, also when that
+    # was before this process could look.
+    gone = parent.sentinel
 
-async def _end_with_parent(parent: int) -> None:
-    while os.getppid() == parent:  # noqa: ASYNC110  # nothing tells a process of its parent's death portably
-        await asyncio.sleep(_WATCH_S)
-    _log.warning("the supervising process is gone; stopping")
-    os.kill(os.getpid(), signal.SIGTERM)
+    def stop() -> None:
+        loop.remove_reader(gone)
+        _log.warning("the supervising process is gone; stopping")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    loop.add_reader(gone, stop)
+    try:
+        yield
+    finally:
+        loop.remove_reader(gone)
 
 
 application = Application()

@@ -30,7 +30,6 @@ from authpipe.server.connecting import Connecting, build_connecting
 from authpipe.server.settings import Settings
 from authpipe.store.database import Database
 from authpipe.store.embedded import EmbeddedPostgres
-from authpipe.store.migrate import migrate as migrate_database
 from authpipe.store.vault_keysets import DatabaseKeysets
 from authpipe.telemetry.metrics import Metrics
 from authpipe.vault.keks.ring import KekRing
@@ -77,7 +76,10 @@ async def open_rooms(
     async with AsyncExitStack() as stack:
         dsn = await _database_address(settings, stack)
         if migrate:
-            await migrate_database(dsn)
+            # Alembic and SQLAlchemy take longer to import than all the rest.
+            from authpipe.store.migrate import migrate as bring_up_to_date
+
+            await bring_up_to_date(dsn)
         database = await Database.connect(dsn, max_size=settings.pool_size)
         stack.push_async_callback(database.close)
         yield await _open(settings, clock, keks, catalog, database, stack)

@@ -177,12 +177,11 @@ class Credentials(Repository):
         until: datetime,
         error: str,
         at: datetime,
-        outcome_known: bool,
         outcome_unknown: bool,
     ) -> StoredCredential | None:
         """Give the lease back after a transient failure; the next attempt is due at ``until``.
 
-        ``outcome_known`` clears an earlier doubt (the provider answered); ``outcome_unknown`` raises one.
+        ``outcome_unknown`` raises a doubt that only a success ends: a later failure says nothing of this attempt.
         """
         row = await self._one(
             "postpone",
@@ -194,7 +193,6 @@ class Credentials(Repository):
             until,
             error,
             at,
-            outcome_known,
             outcome_unknown,
         )
         if row is None:

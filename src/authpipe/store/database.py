@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from authpipe.domain.errors import ConfigurationError
+from authpipe.store.refusals import CONNECTING_FAILED, refusal
 from authpipe.store.transaction import Transaction
 
 #: The application role of the first migration: not the owner of any table, bound by row-level security.
@@ -73,12 +74,8 @@ class Database:
             raise ConfigurationError(
                 "the database has no Authpipe schema yet: run `authpipe migrate`"
             ) from None
-        except (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError):
-            raise ConfigurationError("AUTHPIPE_DATABASE_URL: the database refused user or password") from None
-        except _OUTAGE as error:
-            raise ConfigurationError(
-                f"the database cannot be reached ({type(error).__name__}): check AUTHPIPE_DATABASE_URL"
-            ) from None
+        except CONNECTING_FAILED as error:
+            raise refusal(error) from None
         return cls(pool, dsn)
 
     async def close(self) -> None:

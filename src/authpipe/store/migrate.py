@@ -12,11 +12,13 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 from sqlalchemy.util import await_only
 
 from authpipe.domain.errors import ConfigurationError
+from authpipe.store.refusals import CONNECTING_FAILED, refusal
 
 #: Held while migrating, so that replicas that start together migrate once.  The number is arbitrary.
 _ADVISORY_LOCK = 0x4155_5448_5049_5045 % 2**63
@@ -56,28 +58,37 @@ async def migrate(dsn: str) -> tuple[str | None, str | None]:
     Safe to run from any number of processes at once.  Raises ``ConfigurationError`` when the database cannot
     be reached, is older than PostgreSQL 15, or its user may not create roles and tables.
     """
-    engine = create_async_engine(
-        "postgresql+asyncpg://",
-        async_creator=lambda: asyncpg.connect(dsn, timeout=15),
-        poolclass=NullPool,
-    )
     try:
-        async with engine.begin() as connection:
-            version = await connection.scalar(text("SHOW server_version_num"))
-            if int(version or 0) // 10_000 < _OLDEST_POSTGRESQL:
-                raise ConfigurationError(f"PostgreSQL {_OLDEST_POSTGRESQL} or newer is needed")
-            return await connection.run_sync(_upgrade)
-    except (OSError, TimeoutError, asyncpg.CannotConnectNowError) as error:
-        raise ConfigurationError(
-            f"the database cannot be reached ({type(error).__name__}): check AUTHPIPE_DATABASE_URL"
-        ) from None
-    except (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError):
-        raise ConfigurationError("AUTHPIPE_DATABASE_URL: the database refused user or password") from None
+        connection = await asyncpg.connect(dsn, timeout=15)
+    except CONNECTING_FAILED as error:
+        raise refusal(error) from None
+    try:
+        if connection.get_server_version().major < _OLDEST_POSTGRESQL:
+            raise ConfigurationError(f"PostgreSQL {_OLDEST_POSTGRESQL} or newer is needed")
+        return await _migrate(connection)
     except asyncpg.InsufficientPrivilegeError as error:
         raise ConfigurationError(
             f"the database user may not migrate ({error}): it needs CREATEROLE and CREATE on schema public, "
             "or have an administrator create the roles authpipe_app and authpipe_system and grant them to it"
         ) from None
+    finally:
+        await connection.close()
+
+
+async def _migrate(connection: asyncpg.Connection[Any]) -> tuple[str | None, str | None]:
+    async def connected() -> asyncpg.Connection[Any]:
+        return connection
+
+    # Connected by us, because the engine would wrap what connecting raises.
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connected, poolclass=NullPool)
+    try:
+        async with engine.begin() as transaction:
+            return await transaction.run_sync(_upgrade)
+    except DBAPIError as error:
+        cause = error.orig and error.orig.__cause__
+        if isinstance(cause, asyncpg.PostgresError):
+            raise cause from None
+        raise
     finally:
         await engine.dispose()
 

@@ -25,9 +25,9 @@ def _no_environment(monkeypatch):
 @pytest.mark.parametrize("client", [Authpipe, AsyncAuthpipe])
 def test_address_and_key_come_from_the_environment(client, monkeypatch):
     """Arguments win over it; white space around either is dropped."""
-    monkeypatch.setenv("AUTHPIPE_URL", " http://127.0.0.1:8420/ \n")
+    monkeypatch.setenv("AUTHPIPE_URL", " http://127.0.0.1:8700/ \n")
     monkeypatch.setenv("AUTHPIPE_API_KEY", "apk_abcdefgh_secret\n")
-    assert repr(client()) == f"{client.__name__}(url='http://127.0.0.1:8420', api_key='apk_abcdefgh_***')"
+    assert repr(client()) == f"{client.__name__}(url='http://127.0.0.1:8700', api_key='apk_abcdefgh_***')"
     assert "other.example" in repr(client("https://other.example", "apk_x_y"))
 
 

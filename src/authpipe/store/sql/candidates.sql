@@ -13,13 +13,15 @@ DELETE FROM candidates WHERE environment_id = $1 AND tenant_id = $2 AND session_
 RETURNING *;
 
 -- name: claim_expired
-UPDATE candidates c SET lease = gen_random_uuid(), lease_until = $2
-FROM (
+-- Materialized: run again for each row of a nested loop, the subquery would lock new rows beyond its limit.
+WITH due AS MATERIALIZED (
     SELECT environment_id, tenant_id, candidate_id FROM candidates
     WHERE expires_at <= $1 AND (lease IS NULL OR lease_until <= $1)
     ORDER BY expires_at LIMIT $3
     FOR UPDATE SKIP LOCKED
-) due
+)
+UPDATE candidates c SET lease = gen_random_uuid(), lease_until = $2
+FROM due
 WHERE c.environment_id = due.environment_id AND c.tenant_id = due.tenant_id
   AND c.candidate_id = due.candidate_id
 RETURNING c.*;

@@ -22,16 +22,18 @@ SELECT * FROM credentials WHERE environment_id = $1 AND tenant_id = $2 AND crede
 SELECT * FROM authpipe_read_credential($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: claim_due
-UPDATE credentials c SET
-    lease = gen_random_uuid(), lease_until = $2, updated_at = $1,
-    outcome_unknown = c.outcome_unknown OR c.lease IS NOT NULL
-FROM (
+-- Materialized: run again for each row of a nested loop, the subquery would lock new rows beyond its limit.
+WITH due AS MATERIALIZED (
     SELECT environment_id, tenant_id, credential_id FROM credentials
     WHERE refresh_due_at <= $1 AND (lease IS NULL OR lease_until <= $1)
       AND provider_config_id <> ALL ($4::uuid[])
     ORDER BY refresh_due_at LIMIT $3
     FOR UPDATE SKIP LOCKED
-) due
+)
+UPDATE credentials c SET
+    lease = gen_random_uuid(), lease_until = $2, updated_at = $1,
+    outcome_unknown = c.outcome_unknown OR c.lease IS NOT NULL
+FROM due
 WHERE c.environment_id = due.environment_id AND c.tenant_id = due.tenant_id
   AND c.credential_id = due.credential_id
 RETURNING c.*;
@@ -61,7 +63,7 @@ RETURNING *;
 -- name: postpone
 UPDATE credentials SET
     refresh_due_at = $6, refresh_failures = refresh_failures + 1, last_error = $7, updated_at = $8,
-    outcome_unknown = outcome_unknown AND NOT $9 OR $10, lease = NULL, lease_until = NULL
+    outcome_unknown = outcome_unknown OR $9, lease = NULL, lease_until = NULL
 WHERE environment_id = $1 AND tenant_id = $2 AND credential_id = $3 AND version = $4 AND lease = $5
 RETURNING *;
 

@@ -4,6 +4,8 @@
 DO $$
 DECLARE
     name text;
+    -- From 16 on, being a member (as the maker of a role is) does not yet mean being allowed to take it on.
+    needed text := CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END;
 BEGIN
     FOREACH name IN ARRAY ARRAY['authpipe_app', 'authpipe_system'] LOOP
         BEGIN
@@ -11,10 +13,7 @@ BEGIN
         EXCEPTION WHEN duplicate_object OR unique_violation THEN
             NULL;
         END;
-        IF NOT pg_has_role(current_user, name, 'MEMBER') OR NOT EXISTS (
-            SELECT FROM pg_auth_members
-            WHERE roleid = name::regrole AND member = current_user::regrole
-        ) THEN
+        IF NOT pg_has_role(current_user, name, needed) THEN
             EXECUTE format('GRANT %I TO %I', name, current_user);
         END IF;
     END LOOP;
@@ -317,7 +316,10 @@ BEGIN
             rule := 'environment_id = authpipe_environment() AND authpipe_sees(tenant_id)';
         END IF;
         EXECUTE format('CREATE POLICY app ON %I TO authpipe_app USING (%s) WITH CHECK (%s)', name, rule, rule);
-        EXECUTE format('CREATE POLICY system ON %I TO authpipe_system USING (true) WITH CHECK (true)', name);
+        -- The owner may inherit this policy with the role; it holds only once the role was taken on.
+        EXECUTE format('CREATE POLICY system ON %I TO authpipe_system '
+                       'USING (current_user = ''authpipe_system'') WITH CHECK (current_user = ''authpipe_system'')',
+                       name);
         EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO authpipe_app, authpipe_system', name);
     END LOOP;
     -- An event is a fact: nobody changes or removes one.

@@ -1,0 +1,54 @@
+"""Every address under /v1 needs an API key, the ones that do not exist included."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from authpipe.access.authentication import Authenticator
+from authpipe.access.key_text import refused
+from authpipe.api.caller import Caller
+from authpipe.api.edge import is_api
+from authpipe.domain.event import ActorKind, Origin
+from authpipe.domain.secret import Secret
+
+
+class Authentication:
+    """Finds whose key was sent before any route is looked for; puts a :class:`Caller` into the request.
+
+    Raises ``Unauthenticated`` to the edge, with one message for every reason.
+    """
+
+    def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
+        self._app = app
+        self._authenticator = authenticator
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and is_api(scope["path"]):
+            scope["state"]["caller"] = await self._caller(scope)
+        await self._app(scope, receive, send)
+
+    async def _caller(self, scope: Scope) -> Caller:
+        found = await self._authenticator.authenticate(_bearer(scope))
+        client = scope.get("client")
+        return Caller(
+            api_key=found.api_key,
+            environment=found.environment,
+            origin=Origin(
+                actor_kind=ActorKind.API_KEY,
+                actor_id=str(found.api_key.api_key_id),
+                request_id=scope["state"]["request_id"],
+                source_address=client[0] if client else None,
+            ),
+        )
+
+
+def _bearer(scope: Scope) -> Secret:
+    """RFC 6750 section 2.1; the scheme's name is case-insensitive (RFC 9110 section 11.1)."""
+    sent = [value for name, value in scope["headers"] if name == b"authorization"]
+    if len(sent) == 1:
+        scheme, _, key = sent[0].partition(b" ")
+        if scheme.lower() == b"bearer" and key.isascii():
+            return Secret(key.strip().decode("ascii"))
+    raise refused()
+
+

@@ -1,0 +1,1 @@
+"""The ``authpipe`` command: administration, the processes, a development set-up and a demonstration."""
