@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,17 +17,9 @@ from authpipe.store.vault_keysets import DatabaseKeysets
 from authpipe.vault.keks.local import LocalKek
 from authpipe.vault.keks.ring import KekRing
 from authpipe.vault.vault import Vault
-from support.postgres import Server, Servers
+from support.postgres import Dsns, Server, Servers
 from support.replica import Replicas
 from support.scene import Scene
-
-
-@dataclass(frozen=True)
-class Dsns:
-    """The test's database, as its owner and as a superuser."""
-
-    owner: str
-    superuser: str
 
 
 @pytest.fixture(scope="session")

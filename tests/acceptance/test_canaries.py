@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import aiohttp
 import pytest
 
 from authpipe import AuthpipeError, ReauthorizationRequired
@@ -79,7 +81,7 @@ async def _provider_faults(application: Application) -> None:
     assert status == 200
     refresh = f"/v1/connections/{connections['data'][0]['id']}/refresh"
     echo = {"error": "server_error", "error_description": f"{_CLIENT_SECRET} {_BOT_TOKEN} {_TOKEN}"}
-    refused = {"error": "invalid_scope", "error_description": f"{_CLIENT_SECRET} {_TOKEN}"}
+    refused = {"error": "invalid_scope", "error_description": f"bad client {_CLIENT_SECRET}"}
     for fault in (
         {"kind": "status", "status": 503, "body": echo},
         {"kind": "status", "status": 400, "body": refused},
@@ -100,7 +102,11 @@ async def _connect_failures(application: Application) -> None:
     for fault in (
         {"kind": "status", "status": 500},
         {"kind": "malformed_json"},
-        {"kind": "status", "status": 400, "body": {"error": "invalid_grant", "error_description": _TOKEN}},
+        {
+            "kind": "status",
+            "status": 400,
+            "body": {"error": "invalid_grant", "error_description": f"{_CLIENT_SECRET} is wrong"},
+        },
     ):
         await application.control(
             "POST",
@@ -153,6 +159,32 @@ async def _misplaced(application: Application) -> None:
         application.answers += person.seen
 
 
+async def _database_outage(application: Application, postgres: EmbeddedPostgres) -> None:
+    """The database goes away under reads and refreshes: whatever that logs or answers is searched too."""
+    _, connections = await application.call("GET", "/v1/connections?provider=discord")
+    refresh = f"/v1/connections/{connections['data'][0]['id']}/refresh"
+    read = "/v1/credentials?provider=discord&tenant_id=org_acme&user_id=user_123"
+    statuses: set[int] = set()
+
+    async def keep_asking() -> None:
+        while 503 not in statuses:
+            answer, _ = await application.call("POST", refresh)
+            statuses.add(answer)
+            async with aiohttp.ClientSession() as session:
+                key = {"Authorization": f"Bearer {application.running.api_key}"}
+                async with session.get(application.url + read, headers=key) as response:
+                    statuses.add(response.status)
+
+    asking = asyncio.create_task(keep_asking())
+    async with asyncio.timeout(60):
+        while not asking.done():
+            await postgres.stop()
+            await postgres.start()
+            await asyncio.wait([asking], timeout=0.3)
+    await asking
+    assert 500 not in statuses
+
+
 async def _revoked(application: Application) -> None:
     await application.control("POST", "/discord/revoke", json={"all": True})
     for connection in (await application.authpipe.connections.list(provider="discord")).data:
@@ -170,7 +202,7 @@ async def _revoked(application: Application) -> None:
 async def test_no_marked_secret_is_found_anywhere(tmp_path: Path) -> None:
     """Not in a log, a database file, the spool, an HTTP answer, an event, a metric or an exception."""
     data_dir = tmp_path / "data"
-    async with EmbeddedPostgres(data_dir), Running(data_dir) as running:
+    async with EmbeddedPostgres(data_dir) as postgres, Running(data_dir) as running:
         application = Application(running)
         for provider in ("discord", "dialpad", "clicksend"):
             client_id = CLIENT_IDS.get(provider)
@@ -187,6 +219,7 @@ async def test_no_marked_secret_is_found_anywhere(tmp_path: Path) -> None:
         await _provider_faults(application)
         await _connect_failures(application)
         await _misplaced(application)
+        await _database_outage(application, postgres)
         await _revoked(application)
         _, events = await application.call("GET", "/v1/events?limit=200")
         assert len(events["data"]) > 30

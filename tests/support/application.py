@@ -41,7 +41,8 @@ class Application:
         ):
             body = await response.read()
             self.answers.append(repr(sorted(response.headers.items())).encode() + b"\n" + body)
-            return response.status, await response.json(content_type=None) if body else None
+            is_json = response.content_type.endswith("json")
+            return response.status, await response.json(content_type=None) if body and is_json else None
 
     async def control(self, method: str, path: str, **arguments: Any) -> Any:
         """The sandbox's control API."""
@@ -72,7 +73,8 @@ class Application:
 
     def browser(self) -> Person:
         """A new browser, for a person."""
-        return Person(stop_at=RETURN_URL, secure_origins=[*self.running.urls, self.running.sandbox_url])
+        sandbox = self.running.sandbox_url
+        return Person(stop_at=RETURN_URL, secure_origins=[*self.running.urls, sandbox], unseen=(sandbox,))
 
     async def connect(
         self,

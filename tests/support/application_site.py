@@ -16,7 +16,8 @@ addEventListener("message", (event) => {
   document.getElementById("heard").textContent += JSON.stringify(heard) + "\\n";
 });
 document.getElementById("open").addEventListener("click", () => {
-  window.popup = window.open(new URLSearchParams(location.search).get("link"), "connect", "width=480,height=720");
+  const link = new URLSearchParams(location.search).get("link");
+  window.popup = window.open(link, "connect", "width=480,height=720");
 });
 </script></html>"""
 
@@ -65,4 +66,4 @@ class ApplicationSite:
 
     async def _moved(self, request: web.Request) -> web.Response:
         """An application whose return URL leads on to another host of its own."""
-        return web.HTTPFound(f"http://127.0.0.1:{request.url.port}/connected?{request.query_string}")
+        raise web.HTTPFound(f"http://127.0.0.1:{request.url.port}/connected?{request.query_string}")

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from starlette.applications import Starlette
-
 from authpipe.connect.complete import Completed
 from authpipe.connect.sessions import SessionWish
 from authpipe.credentials.serve import CredentialRequest
@@ -20,13 +18,11 @@ from authpipe.domain.connect_session import ConnectSession, ReturnMode, SessionK
 from authpipe.domain.event import ActorKind, Event, Origin
 from authpipe.domain.provider_config import ProviderConfig
 from authpipe.domain.secret import Secret
-from authpipe.pages.routes import build
 from authpipe.sandbox import seeds
 from authpipe.sandbox.server import SandboxServer
-from authpipe.server.asgi import observed
+from authpipe.server.asgi import build_application
 from authpipe.server.first_start import prepare
 from authpipe.server.http import serve_here
-from authpipe.server.services import page_services
 from authpipe.server.settings import load_settings
 from authpipe.server.wiring import Rooms, open_rooms
 from support.person import Person
@@ -156,21 +152,13 @@ async def host(
     prepare(settings)
     stop, ready = asyncio.Event(), asyncio.Event()
     async with open_rooms(settings, clock=clock) as rooms:
-        application = observed(Starlette(routes=build(page_services(rooms))), rooms)
-        serving = asyncio.create_task(serve_here(application, settings, stop, ready=ready.set))
+        serving = asyncio.create_task(serve_here(build_application(rooms), settings, stop, ready=ready.set))
         try:
             await asyncio.wait_for(ready.wait(), 20)
-            scene = await Scene.set(rooms.database, rooms.vault, rooms.catalog, clock, sandbox, name="Acorn CRM")
+            scene = await Scene.set(
+                rooms.database, rooms.vault, rooms.catalog, clock, sandbox, name="Acorn CRM"
+            )
             yield Hosted(rooms=rooms, scene=scene, sandbox=sandbox, clock=clock)
         finally:
             stop.set()
             await asyncio.wait_for(serving, 20)
-
-
-async def of_type(hosted: Hosted, type_: str, *, error: str | None = None) -> list[Event]:
-    """The events of a type that name this error."""
-    return [
-        event
-        for event in await hosted.events(type_)
-        if error is None or event.data.get("error") == error
-    ]

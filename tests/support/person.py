@@ -71,10 +71,14 @@ class Page:
 
 
 class Person:
-    """One browser.  It stops before it would leave for an address that begins with ``stop_at``."""
+    """One browser.  It stops before it would leave for an address that begins with ``stop_at``.
 
-    def __init__(self, *, stop_at: str, secure_origins: list[str]) -> None:
+    ``seen`` keeps every answer, headers and body, but for those of the ``unseen`` origins.
+    """
+
+    def __init__(self, *, stop_at: str, secure_origins: list[str], unseen: tuple[str, ...] = ()) -> None:
         self._stop_at = stop_at
+        self._unseen = unseen
         jar = aiohttp.CookieJar(
             unsafe=True, treat_as_secure_origin=[URL(origin) for origin in secure_origins]
         )
@@ -98,7 +102,8 @@ class Person:
                 method, URL(url, encoded=True), data=form, headers=headers, allow_redirects=False
             ) as response:
                 body = await response.read()
-                self.seen.append(repr(sorted(response.headers.items())).encode() + b"\n" + body)
+                if not url.startswith(self._unseen):
+                    self.seen.append(repr(sorted(response.headers.items())).encode() + b"\n" + body)
                 if response.status not in (301, 302, 303, 307, 308):
                     return Page(url, response.status, body.decode())
                 url, method, form = urljoin(url, response.headers["Location"]), "GET", None

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import os
+import signal
+import time
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import SplitResult, urlsplit
@@ -25,7 +30,9 @@ WHERE datname = current_database() AND pid <> pg_backend_pid()
 _EMPTY = """
 SET session_replication_role = replica;
 DO $$ DECLARE name text; BEGIN
-    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version' LOOP
+    FOR name IN
+        SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'
+    LOOP
         EXECUTE format('DELETE FROM %I', name);
     END LOOP;
 END $$;
@@ -36,6 +43,23 @@ def _in_own_loop(coroutine: Coroutine[Any, Any, T]) -> T:
     """For session-wide fixtures, whatever loop the tests use."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, coroutine).result()
+
+
+@dataclass(frozen=True)
+class Dsns:
+    """One database, as its owner and as a superuser."""
+
+    owner: str
+    superuser: str
+
+
+def stop_at_once(data_dir: Path) -> None:
+    """What ``pg_ctl stop -m immediate`` does.  Returns when the server is gone.  Blocks."""
+    lines = (data_dir / "postgres" / "data" / "postmaster.pid").read_text().split()
+    pid = int(lines[0])
+    os.kill(pid, signal.SIGQUIT)
+    while Path(f"/proc/{pid}").exists():
+        time.sleep(0.005)
 
 
 class Server:
@@ -58,6 +82,14 @@ class Server:
     def stop(self) -> None:
         """End it."""
         _in_own_loop(self._embedded.stop())
+
+    def crash(self) -> None:
+        """Immediate shutdown: sessions are cut where they are, and the next start recovers."""
+        stop_at_once(self.data_dir)
+
+    def restart(self) -> None:
+        """Start it again after a crash."""
+        _in_own_loop(self._answer_again())
 
     def owner_dsn(self, database: str) -> str:
         """As the role that owns the tables and may make roles, but is no superuser."""
@@ -92,6 +124,15 @@ class Server:
     async def drop(self, database: str) -> None:
         """Remove a database, whoever is still connected."""
         await self._command(f"DROP DATABASE {database} WITH (FORCE)")
+
+    async def _answer_again(self) -> None:
+        async with asyncio.timeout(30):
+            while True:
+                # Its parent may not have noticed its end yet.
+                await self._embedded.ensure()
+                with contextlib.suppress(OSError, asyncpg.PostgresError):
+                    return await self._command("SELECT 1")
+                await asyncio.sleep(0.01)
 
     async def _prepare(self) -> None:
         await self._command("CREATE DATABASE migrated OWNER authpipe_owner")

@@ -199,7 +199,9 @@ class Scene:
         """Tokens of an authorization of its own at the simulator."""
         application = self.sandbox.state.applications[provider][seeds.client_id(provider)]
         ledger = self.sandbox.state.ledgers[provider]
-        authorization = ledger.authorize(application.client_id, f"person-{new_id()}", ("identify",))
+        # Drift looks its people up; elsewhere nobody shares an authorization with another test's user.
+        person = "ada" if provider == "drift" else f"person-{new_id()}"
+        authorization = ledger.authorize(application.client_id, person, ("identify",))
         return issue_tokens(
             ledger,
             application,
@@ -218,11 +220,13 @@ class Scene:
         refreshable: bool = True,
         lifetime: timedelta | None = LIFETIME,
         due_at: datetime | None = None,
+        anew: bool = False,
         **changed: Any,
     ) -> Stored:
         """An OAuth token from the simulator, stored for the owner.
 
-        ``due_at`` replaces the time the schedule chose; further columns can be replaced by name.
+        ``due_at`` replaces the time the schedule chose; further columns can be replaced by name.  With
+        ``anew`` it takes the place of what the owner had, as reconnecting does.
         """
         issued = self.issue(config.provider, refreshable=refreshable, lifetime=lifetime)
         now = self.clock.now()
@@ -238,7 +242,7 @@ class Scene:
             expires_at=None if lifetime is None else now + lifetime,
             refresh=side.refresh,
         )
-        return await self._put(config, owner, kind, grant, issued, due_at=due_at, **changed)
+        return await self._put(config, owner, kind, grant, issued, due_at=due_at, anew=anew, **changed)
 
     async def secret(
         self, config: ProviderConfig, owner: Connection | Installation, grant: Grant
@@ -268,6 +272,7 @@ class Scene:
         issued: Issued,
         *,
         due_at: datetime | None = None,
+        anew: bool = False,
         **changed: Any,
     ) -> Stored:
         owner_id = owner.connection_id if isinstance(owner, Connection) else owner.installation_id
@@ -283,6 +288,8 @@ class Scene:
             credential = replace(credential, refresh_due_at=due_at)
         credential = replace(credential, **changed)
         async with self.database.tenant(self.environment_id, owner.tenant_id) as transaction:
+            if anew:
+                await transaction.credentials.destroy_owned(self.environment_id, owner.tenant_id, owner_id)
             await transaction.credentials.put(credential, facts=grant.facts)
         return Stored(credential, owner_id, issued)
 

@@ -50,5 +50,3 @@ def _bearer(scope: Scope) -> Secret:
         if scheme.lower() == b"bearer" and key.isascii():
             return Secret(key.strip().decode("ascii"))
     raise refused()
-
-

@@ -85,11 +85,7 @@ class _Outgoing:
             headers = list(message.get("headers", ()))
             present = {name.lower() for name, _ in headers}
             headers.append((b"x-request-id", self._request_id.encode()))
-            headers += [
-                header
-                for header in _ALWAYS + _DEFAULTS
-                if header[0] not in present
-            ]
+            headers += [header for header in _ALWAYS + _DEFAULTS if header[0] not in present]
             message = {**message, "headers": headers}
         await self._send(message)
 

@@ -84,6 +84,8 @@ SecretText = Annotated[
 OpaqueId = Annotated[str, AfterValidator(_opaque), Field(json_schema_extra={"maxLength": 200})]
 #: One line for people.
 Line = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_printable)]
+#: Text of a machine's that may hold spaces.
+Words = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_printable)]
 #: Something of a machine's: an id, an address.
 Token = Annotated[str, StringConstraints(min_length=1, max_length=2048), AfterValidator(_ascii)]
 ScopeName = Annotated[str, AfterValidator(_scope), Field(json_schema_extra={"maxLength": 255})]

@@ -22,8 +22,11 @@ from authpipe.domain.identifiers import new_id
 from authpipe.domain.secret import Secret
 from authpipe.store.database import Database
 from authpipe.store.idempotency import RememberedAnswer
+from authpipe.telemetry.logs import get_logger
 from authpipe.vault.context import EncryptionContext
 from authpipe.vault.vault import Vault
+
+_log = get_logger(__name__)
 
 HEADER = "Idempotency-Key"
 #: A request that did not answer in this time died with its process; every wait inside one is shorter.
@@ -36,7 +39,7 @@ _RATE_LIMITED = 429
 
 
 class Idempotency:
-    """Remembers answers per API key for a day; 429 and 5xx are not remembered, so that a retry can succeed."""
+    """Remembers answers per API key for a day; not 429 and 5xx, so that a retry can succeed."""
 
     def __init__(self, app: ASGIApp, *, database: Database, vault: Vault, clock: Clock) -> None:
         self._app = app
@@ -106,20 +109,19 @@ class Idempotency:
             await send(message)
 
     async def _remember(self, run: _Run, answer: _Answer) -> None:
-        ciphertext = await self._vault.encrypt(answer.sealed(), _context(run.environment_id, run.row_id))
-        async with self._database.environment(run.environment_id) as transaction:
-            held = await transaction.idempotency_keys.get(*run.place)
-            # Whoever took this for dead may have begun again; its answer is the one that counts.
-            if held is not None and held.row_id == run.row_id:
+        try:
+            sealed = await self._vault.encrypt(answer.sealed(), _context(run.environment_id, run.row_id))
+            async with self._database.environment(run.environment_id) as transaction:
+                # Whoever took this for dead may have begun again; its answer is the one that counts.
                 await transaction.idempotency_keys.finish(
-                    *run.place, status=answer.status or 0, ciphertext=ciphertext
+                    *run.place, row_id=run.row_id, status=answer.status or 0, ciphertext=sealed
                 )
+        except Exception as error:  # noqa: BLE001  # the work is done: the caller must hear of it all the same
+            _log.error("an answer was not remembered", exc_info=error)
 
     async def _forget(self, run: _Run) -> None:
         async with self._database.environment(run.environment_id) as transaction:
-            held = await transaction.idempotency_keys.get(*run.place)
-            if held is not None and held.row_id == run.row_id:
-                await transaction.idempotency_keys.forget(*run.place)
+            await transaction.idempotency_keys.forget(*run.place, row_id=run.row_id)
 
     async def _repeat(self, run: _Run, earlier: RememberedAnswer, request_id: str, send: Send) -> None:
         if earlier.request_hash != run.request_hash:
@@ -209,12 +211,12 @@ def _digest(scope: Scope, body: bytes) -> bytes:
 
 async def _read(receive: Receive) -> bytes | None:
     """The whole body, or None when the caller hung up before it was there."""
-    body = b""
+    body: bytes = b""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
-        body += message.get("body", b"")
+        body += bytes(message.get("body", b""))
         if not message.get("more_body", False):
             return body
 

@@ -84,6 +84,7 @@ PROBLEMS: Mapping[str, Problem] = {
     "code_refused": Problem(400, "The provider refused the code"),
     "form_too_large": Problem(413, "The form is too large"),
     "form_unreadable": Problem(400, "The form cannot be read"),
+    "too_many_attempts": Problem(403, "Too many keys were refused"),
     "credential_refused": Problem(422, "The provider refused the credential"),
     "credential_limited": Problem(422, "The credential is not allowed enough"),
     "account_unknown": Problem(502, "The provider did not tell whose account it is"),
@@ -121,7 +122,10 @@ class ProblemAnswer(NamedTuple):
 def answer(error: AuthpipeError, request_id: str | None) -> ProblemAnswer:
     """The answer for an error of ours: its message and public fields, never its private detail."""
     status, title = problem_of(error)
-    return _rendered(status, title, error.code, error.message, error.public_fields(), request_id)
+    fields = dict(error.public_fields())
+    if error.code == "invalid_input" and "field" in fields:
+        fields["errors"] = [{"field": fields["field"], "message": error.message}]
+    return _rendered(status, title, error.code, error.message, fields, request_id)
 
 
 def plain_answer(

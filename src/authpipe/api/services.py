@@ -8,14 +8,14 @@ from authpipe.access.api_keys import ApiKeys
 from authpipe.access.authentication import Authenticator
 from authpipe.access.environments import Environments
 from authpipe.catalog.catalog import Catalog
+from authpipe.connect.amend import Amendment
 from authpipe.connect.complete import Completion
 from authpipe.connect.direct import DirectStorage
 from authpipe.connect.disconnect import Disconnection
+from authpipe.connect.provider_configs import ProviderConfigs
 from authpipe.connect.sessions import ConnectSessions
-from authpipe.credentials.provider import Providers
 from authpipe.credentials.refresh_now import RefreshNow
 from authpipe.credentials.serve import CredentialReader
-from authpipe.credentials.upstream import Upstream
 from authpipe.domain.clock import Clock
 from authpipe.store.database import Database
 from authpipe.telemetry.metrics import Metrics
@@ -35,8 +35,6 @@ class ApiServices:
     catalog: Catalog
     database: Database
     vault: Vault
-    providers: Providers
-    upstream: Upstream
     credential_reader: CredentialReader
     refresh_now: RefreshNow
     environments: Environments
@@ -46,3 +44,5 @@ class ApiServices:
     completion: Completion
     direct_storage: DirectStorage
     disconnection: Disconnection
+    provider_configs: ProviderConfigs
+    amendment: Amendment

@@ -24,7 +24,8 @@ class Catalog:
         """The definition with that id.  Raises ``NotFound``, naming ids that are close to it."""
         definition = self._by_id.get(provider)
         if definition is None:
-            raise NotFound(f"there is no provider {provider!r}{self._close_to(provider)}")
+            # What was asked for is not repeated: a secret may have been put into the wrong field.
+            raise NotFound(f"there is no such provider{self._close_to(provider)}")
         return definition
 
     def all(self) -> tuple[ProviderDefinition, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
@@ -42,6 +41,8 @@ def administer(work: Callable[[Rooms], Awaitable[T]], *, migrate: bool = False) 
 
     Raises what ``work`` raises, and ``ConfigurationError``.
     """
+    import asyncio
+
     from authpipe.server.wiring import open_rooms
 
     settings = settings_for_a_command()

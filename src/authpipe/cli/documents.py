@@ -49,6 +49,7 @@ def config_document(config: ProviderConfig, redirect_uri: str | None) -> dict[st
         "parameters": dict(config.parameters),
         "redirect_uri": redirect_uri,
         "problem": config.problem,
+        "version": config.version,
         "created_at": config.created_at,
         "updated_at": config.updated_at,
     }
@@ -123,6 +124,8 @@ def installation_document(installation: Installation) -> dict[str, Any]:
 
 def provider_document(definition: ProviderDefinition) -> dict[str, Any]:
     """What the catalog tells about a provider."""
+    from authpipe.catalog.definition import SideName
+
     return {
         "object": "provider",
         "id": definition.id,
@@ -130,13 +133,15 @@ def provider_document(definition: ProviderDefinition) -> dict[str, Any]:
         "description": definition.description,
         "category": definition.category,
         "auth_model": definition.auth_model.value,
+        "auth_model_label": definition.auth_model.label,
+        "kinds": [side.value for side in SideName if definition.side(side) is not None],
         "docs_url": definition.docs_url,
         "api_base_url": definition.api_base_url,
         "scopes": [
             {
                 "name": scope.name,
                 "meaning": scope.meaning,
-                "sides": sorted(side.value for side in scope.sides),
+                "kinds": sorted(side.value for side in scope.sides),
                 "default": scope.default,
                 "required": scope.required,
                 "note": scope.note,

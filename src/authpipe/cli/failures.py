@@ -17,7 +17,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 _REMEDIES: dict[type[sdk_errors.AuthpipeError], str] = {
     sdk_errors.AuthenticationFailed: "set AUTHPIPE_API_KEY to a key made with `authpipe keys create`",
-    sdk_errors.AuthpipeUnavailable: "see that `authpipe serve` or `authpipe dev` runs where AUTHPIPE_URL says",
+    sdk_errors.AuthpipeUnavailable: "is `authpipe serve` or `authpipe dev` running where AUTHPIPE_URL says?",
     sdk_errors.ReauthorizationRequired: "connect again with `authpipe connect`",
     sdk_errors.NotConnected: "make a connection with `authpipe connect`",
     sdk_errors.AmbiguousConnection: "choose one with --label or --installation",
@@ -99,5 +99,7 @@ def _unexpected(error: Exception) -> None:
         configure("DEBUG", json=False)
         get_logger(__name__).error("unexpected", exc_info=error)
     # Only the kind: the text of a foreign exception may quote anything.
-    hint = "the trace is above" if _debugging() else "run it again with AUTHPIPE_LOG_LEVEL=debug for the trace"
+    hint = (
+        "the trace is above" if _debugging() else "run it again with AUTHPIPE_LOG_LEVEL=debug for the trace"
+    )
     complain(f"unexpected {type(error).__name__}, which is a fault of Authpipe: {hint}")

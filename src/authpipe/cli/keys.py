@@ -26,7 +26,9 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 def add_to(app: typer.Typer) -> None:
     """Mount the group."""
-    group = typer.Typer(no_args_is_help=True, help="API keys, with which an application asks for credentials.")
+    group = typer.Typer(
+        no_args_is_help=True, help="API keys, with which an application asks for credentials."
+    )
     group.command("create")(create)
     group.command("list")(list_keys)
     group.command("revoke")(revoke)

@@ -13,7 +13,7 @@ from authpipe.cli.output import print_json, print_line
 
 def add_to(app: typer.Typer) -> None:
     """Mount the command."""
-    app.command("version")(version)
+    app.command("version", rich_help_panel="Look things up")(version)
 
 
 def version(as_json: Json = False) -> None:

@@ -10,7 +10,7 @@ from authpipe.catalog.quirks import parse_callback_query
 from authpipe.connect.abandon import Abandonment
 from authpipe.connect.browser import browser_digests
 from authpipe.connect.candidates import CandidateMaking
-from authpipe.connect.ending import SessionEnding
+from authpipe.connect.ending import FailedSession, SessionEnding
 from authpipe.connect.grant import AccountGrant
 from authpipe.connect.identify import Identification
 from authpipe.connect.one_time import digest
@@ -39,14 +39,6 @@ from authpipe.telemetry.metrics import Metrics
 from authpipe.vault.vault import Vault
 
 _START_AGAIN = "Go back to the application and start again."
-
-
-class FailedSession(ConnectError):
-    """A session ended at its callback; the page can offer the way back to the application."""
-
-    def __init__(self, message: str, *, code: str, session: ConnectSession) -> None:
-        super().__init__(message, code=code)
-        self.session = session
 
 
 class Callbacks:
@@ -231,7 +223,10 @@ def _code(provider: Provider, answer: CallbackAnswer) -> Secret:
     """The authorization code.  Raises ``ConnectError`` when the provider sent an error, or neither."""
     name = provider.definition.name
     if answer.error == "access_denied":
-        raise ConnectError(f"You did not allow access to {name}. Nothing was connected.", code=answer.error)
+        raise ConnectError(
+            f"You did not allow access to {name}. Nothing was connected; you can go back and try again.",
+            code=answer.error,
+        )
     if answer.error is not None:
         raise ConnectError(
             f"{name} did not allow it ({answer.error}). Nothing was connected.",

@@ -6,12 +6,21 @@ from typing import Any
 
 from authpipe.domain.clock import Clock
 from authpipe.domain.connect_session import ConnectSession, SessionStatus
+from authpipe.domain.errors import ConnectError
 from authpipe.domain.event import Origin, Outcome
 from authpipe.events.record import record
 from authpipe.events.types import EventType
 from authpipe.store.database import Database
 from authpipe.store.transaction import Transaction
 from authpipe.telemetry.metrics import Metrics
+
+
+class FailedSession(ConnectError):
+    """The browser's session is over; the page can offer the way back to the application."""
+
+    def __init__(self, message: str, *, code: str, session: ConnectSession) -> None:
+        super().__init__(message, code=code)
+        self.session = session
 
 
 class SessionEnding:

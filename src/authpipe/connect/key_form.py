@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from authpipe.catalog.definition import Side, SideName
 from authpipe.connect.candidates import CandidateMaking
-from authpipe.connect.ending import SessionEnding
+from authpipe.connect.ending import FailedSession, SessionEnding
 from authpipe.connect.identify import Identification
 from authpipe.credentials.provider import Providers
 from authpipe.domain.clock import Clock
@@ -15,9 +15,12 @@ from authpipe.domain.connect_session import ConnectSession
 from authpipe.domain.errors import ConnectError, InvalidInput, ProviderUnavailable
 from authpipe.domain.event import Origin
 from authpipe.domain.secret import Secret
+from authpipe.store.database import Database
 
 #: No provider's key is longer; more is a mistake or an attack.
 _LONGEST_KEY = 8192
+#: How many keys may be entered in one session.
+_MOST_KEYS = 10
 
 
 def read_key_fields(side: Side, fields: Mapping[str, Secret]) -> tuple[Secret, dict[str, str]]:
@@ -57,12 +60,14 @@ class KeyForm:
     def __init__(
         self,
         *,
+        database: Database,
         providers: Providers,
         identification: Identification,
         candidates: CandidateMaking,
         ending: SessionEnding,
         clock: Clock,
     ) -> None:
+        self._database = database
         self._providers = providers
         self._identification = identification
         self._candidates = candidates
@@ -75,11 +80,21 @@ class KeyForm:
         """The session with its candidate, and the completion code for the way back.
 
         Raises ``InvalidInput`` for a field, and ``ConnectError`` when the provider refused the key or could
-        not be asked: the session goes on, so that a typing mistake costs no new link.
+        not be asked: the session goes on, so that a typing mistake costs no new link.  After ten keys it is
+        over (``too_many_attempts``): a session is no place to try other people's keys at a provider.
         """
         provider = await self._providers.by_id(session.environment_id, session.provider_config_id)
         side_name = SideName(session.kind.value)
         secret, facts = read_key_fields(provider.side(side_name), fields)
+        async with self._database.tenant(session.environment_id, session.tenant_id) as transaction:
+            attempts = await transaction.sessions.count_key_attempt(session, at=self._clock.now())
+        if attempts > _MOST_KEYS:
+            await self._ending.fail(session, "too_many_attempts", origin=origin)
+            raise FailedSession(
+                "Too many keys were refused. Go back to the application and start again.",
+                code="too_many_attempts",
+                session=session,
+            )
         try:
             grant = await self._identification.of_key(
                 provider, side_name, secret, facts, received_at=self._clock.now()
@@ -88,6 +103,7 @@ class KeyForm:
             await self._ending.refused(session, error.code, origin=origin)
             raise
         except ProviderUnavailable:
+            await self._ending.refused(session, "provider_unavailable", origin=origin)
             raise ConnectError(
                 "The provider cannot be reached at the moment. Try again.", code="provider_unavailable"
             ) from None

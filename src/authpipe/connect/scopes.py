@@ -12,12 +12,13 @@ from authpipe.domain.errors import InvalidInput
 def check_scopes(provider: Provider, side: SideName, scopes: Sequence[str], *, field: str) -> tuple[str, ...]:
     """Refuse scopes the definition does not know for this side; definitions without scopes take any."""
     known = {scope.name for scope in provider.definition.scopes_for(side)}
-    for scope in scopes:
+    for index, scope in enumerate(scopes):
         if known and scope not in known:
+            # Not repeated: a secret may have been put into the wrong field.
             raise InvalidInput(
-                f"{scope!r} is no scope of {provider.definition.name} for {side.value}s; "
+                f"{field}[{index}] is no scope of {provider.definition.name} for {side.value}s; "
                 f"known are {', '.join(sorted(known))}",
-                field=field,
+                field=f"{field}[{index}]",
             )
     return tuple(dict.fromkeys(scopes))
 

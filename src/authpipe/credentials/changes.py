@@ -31,10 +31,15 @@ class Changes:
         self._subscribers: dict[str, list[Callable[[str], None]]] = defaultdict(list)
         self._gaps: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
+        self._listening = asyncio.Event()
 
     def start(self) -> None:
         """Begin to listen in the background."""
         self._task = asyncio.create_task(self._listen())
+
+    async def listening(self) -> None:
+        """Return once notifications are heard."""
+        await self._listening.wait()
 
     async def close(self) -> None:
         """Stop listening."""
@@ -68,7 +73,10 @@ class Changes:
             for event in self._waiters.get(text, ()):
                 event.set()
         for hear in self._subscribers.get(channel, ()):
-            hear(text)
+            try:
+                hear(text)
+            except Exception as error:  # noqa: BLE001  # one subscriber's fault must not silence the others
+                _log.error("a notification was not understood", channel=channel, error=type(error).__name__)
 
     async def _listen(self) -> None:
         while True:
@@ -81,8 +89,10 @@ class Changes:
                         await connection.add_listener(channel, self._hear)
                     for forget in self._gaps:
                         forget()
+                    self._listening.set()
                     await lost.wait()
                 finally:
+                    self._listening.clear()
                     await connection.close(timeout=2)
             except Exception as error:  # noqa: BLE001  # whatever it was, hearing nothing for good is worse
                 if not is_outage(error):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -84,11 +85,13 @@ class CredentialReader:
     async def _get(self, environment_id: UUID, request: CredentialRequest) -> UsableCredential:
         row = await self._find(environment_id, request)
         if row["expires_at"] is not None and row["expires_at"] <= self._clock.now():
-            if not row["refreshable"]:
+            if not row["refreshable"] or row["refresh_due_at"] is None:
                 raise _reauthorization(row, "expired")
-            await self._refresh_now.beyond(
-                environment_id, request.tenant_id, row["credential_id"], version=row["version"]
-            )
+            # Gone when the connection was ended, or made anew, meanwhile: looking again tells which.
+            with contextlib.suppress(NotConnected):
+                await self._refresh_now.beyond(
+                    environment_id, request.tenant_id, row["credential_id"], version=row["version"]
+                )
             row = await self._find(environment_id, request)
             if row["expires_at"] is not None and row["expires_at"] <= self._clock.now():
                 raise ProviderUnavailable(
@@ -113,6 +116,9 @@ class CredentialReader:
             self._catalog.get(request.provider)
             if request.credential_for is CredentialFor.USER and request.user_id is None:
                 raise InvalidInput("user_id is needed to choose a user's credential", field="user_id")
+        if request.kind is not None:
+            # Of the user's and the installation's, the one that has what was asked for.
+            rows = [row for row in rows if row["credential_id"] is not None] or rows
         row = choose(rows, credential_for=request.credential_for, provider=request.provider)
         if not row["enabled"]:
             raise Conflict(

@@ -40,8 +40,8 @@ class SpoolReplay:
     ) -> Refreshed:
         """Put the answer on disk, then into the database.
 
-        ``SPOOLED`` means the database does not take it now and the answer will follow; ``SUPERSEDED`` that a later writer
-        had stored newer secrets.  A disk that refuses is logged and does not stop the commit.
+        ``SPOOLED`` means the database does not take it now and the answer will follow; ``SUPERSEDED`` that a
+        later writer had stored newer secrets.  A disk that refuses is logged and does not stop the commit.
         """
         receipt: Receipt | None = None
         try:

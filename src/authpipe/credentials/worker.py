@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from datetime import datetime
+from uuid import UUID
 
 from authpipe.credentials.limits import ProviderLimits
 from authpipe.credentials.refresh import LEASE, RefreshEngine
@@ -20,6 +22,8 @@ _log = get_logger(__name__)
 IDLE_S = 1.0
 #: Seconds between two housekeeping rounds (orphaned spools, previous secrets past their grace).
 _HOUSEKEEPING_S = 30.0
+#: Seconds a worker that was told to stop waits for a database that is away.
+_DRAIN_S = 10.0
 
 
 class RefreshWorker:
@@ -47,7 +51,7 @@ class RefreshWorker:
         self._clock = clock
         self._metrics = metrics
         self._concurrency = concurrency
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], UUID] = {}
         self._stopping = asyncio.Event()
         self._housekept: datetime | None = None
 
@@ -65,7 +69,10 @@ class RefreshWorker:
                 await self._rest()
         if self._running:
             await asyncio.wait(self._running)
-        await self._replay.drain()
+        try:
+            await asyncio.wait_for(self._replay.drain(), _DRAIN_S)
+        except TimeoutError:
+            _log.warning("the database is still away; what it did not get stays on local disk")
 
     def stop(self) -> None:
         """Claim nothing more."""
@@ -83,15 +90,21 @@ class RefreshWorker:
         if free <= 0:
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
             return 1
+        # One slow provider may hold half of the places: a batch is no larger, and who has it gets no more.
+        share = max(self._concurrency // 2, 1)
+        busy = [config for config, count in Counter(self._running.values()).items() if count >= share]
         now = self._clock.now()
         async with self._database.system() as transaction:
             claimed = await transaction.credentials.claim_due(
-                now=now, lease_until=now + LEASE, limit=free, not_of=self._limits.paused()
+                now=now,
+                lease_until=now + LEASE,
+                limit=min(free, share),
+                not_of=[*self._limits.paused(), *busy],
             )
         for credential in claimed:
             task = asyncio.create_task(self._attempt(credential))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            self._running[task] = credential.provider_config_id
+            task.add_done_callback(self._running.pop)
         return len(claimed)
 
     async def _attempt(self, credential: StoredCredential) -> None:
@@ -116,8 +129,7 @@ class RefreshWorker:
         self._housekept = now
 
     async def _rest(self) -> None:
-        """Until something may be due, or the worker is told to stop."""
-        wait = {asyncio.create_task(self._stopping.wait())}
-        _, unfinished = await asyncio.wait(wait, timeout=IDLE_S)
-        for task in unfinished:
-            task.cancel()
+        """Until something may be due, a place became free, or the worker is told to stop."""
+        told = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({told, *self._running}, timeout=IDLE_S, return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()

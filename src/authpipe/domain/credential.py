@@ -82,7 +82,6 @@ class UsableCredential:
     """A credential that works now, with the header to send it in, on its way to the application.
 
     ``header`` is None for a secret that is not sent in one (a webhook's address).
-    ``header`` is None for a secret that is not sent in one (a webhook's address).
     ``refetch_at`` is when a cache should ask again: before expiry, after a refresh has become likely.
     """
 

@@ -18,9 +18,12 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def request_id(request: Request) -> str:
-    """The id of this request: what the application around the pages chose, else one of our own."""
-    state = request.scope.setdefault("state", {})
-    return str(state.setdefault("request_id", str(new_id())))
+    """The id of this request: the one the application around the pages gave it, else one of our own."""
+    state = request.scope.get("state", {})
+    if "request_id" not in state:
+        # A new dictionary: servers may hand the same one to every request.
+        state = request.scope["state"] = {**state, "request_id": str(new_id())}
+    return str(state["request_id"])
 
 
 def browser_origin(request: Request) -> Origin:

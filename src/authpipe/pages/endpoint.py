@@ -34,9 +34,12 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
+        # Who gave the request its id also writes it on the answer.
+        is_ours = "request_id" not in scope.get("state", {})
         with log_context(request_id=request_id(request)):
             response = await self._answer(request)
-        response.headers.setdefault("X-Request-Id", request_id(request))
+        if is_ours:
+            response.headers["X-Request-Id"] = request_id(request)
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:

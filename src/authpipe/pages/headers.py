@@ -34,9 +34,9 @@ def security_headers(
 ) -> dict[str, str]:
     """What a page or a redirect is sent with.
 
-    ``form_action`` holds the CSP sources forms may lead to beside this origin, redirects included.  ``script`` allows the
-    script files of this origin.  ``keeps_opener`` is for every step of a popup: one answer with another
-    opener policy on the way would cut it off from the page that waits for its message.
+    ``form_action`` holds the CSP sources that forms may lead to beside this origin, redirects included.
+    ``script`` allows the script files of this origin.  ``keeps_opener`` is for every step of a popup: one
+    answer with another opener policy on the way would cut it off from the page that waits for its message.
     """
     policy = [
         "default-src 'none'",

@@ -38,6 +38,7 @@ PROBLEMS: Mapping[str, Problem] = MappingProxyType(
         "state_unknown": Problem(400, "This answer is not good any more"),
         "callback_malformed": Problem(400, "The provider's answer is malformed"),
         "callback_unknown": Problem(404, "This address belongs to no provider"),
+        "too_many_attempts": Problem(403, "Too many keys were refused"),
         "access_denied": Problem(403, "You did not allow access"),
         "authorization_refused": Problem(403, "The provider did not allow it"),
         "code_refused": Problem(502, "The provider refused the connection"),

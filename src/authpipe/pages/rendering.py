@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from authpipe.access.return_urls import origin_of
-from authpipe.connect.callback import FailedSession
+from authpipe.connect.ending import FailedSession
 from authpipe.domain.connect_session import ConnectSession
 from authpipe.domain.errors import AuthpipeError
 from authpipe.domain.secret import Secret

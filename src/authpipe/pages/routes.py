@@ -14,6 +14,7 @@ from authpipe.pages.link import LinkPage
 from authpipe.pages.rendering import Rendering
 from authpipe.pages.services import PageServices
 from authpipe.pages.session_page import SessionPage
+from authpipe.telemetry.plain_route import PlainRoute
 
 #: The name of a file holds its content's hash, so what was fetched once never changes.
 _FOREVER = "public, max-age=31536000, immutable"
@@ -31,9 +32,9 @@ def build(services: PageServices) -> list[Route]:
     session = SessionPage(services, rendering)
     callback = CallbackPage(services, rendering)
 
-    def at(path: str, *, get: Handler | None = None, post: Handler | None = None) -> Route:
+    def at(path: str, *, get: Handler | None = None, post: Handler | None = None) -> PlainRoute:
         endpoint = Endpoint(rendering, get=get, post=post)
-        return Route(path, endpoint, name=f"pages:{path}", include_in_schema=False)
+        return PlainRoute(path, endpoint, name=f"pages:{path}", include_in_schema=False)
 
     async def asset(request: Request) -> Response:
         found = assets.get(request.path_params["name"])

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from authpipe.catalog.definition import Side, SideName
 from authpipe.connect.browser import SessionView, cookie_name
-from authpipe.connect.callback import FailedSession
+from authpipe.connect.ending import FailedSession
 from authpipe.domain.connect_session import ConnectSession
 from authpipe.domain.errors import ConnectError, InvalidInput
 from authpipe.domain.secret import Secret

@@ -244,14 +244,19 @@ def reconnect_installation(
     installation_id: str,
     *,
     return_url: str,
+    user_id: str | None = None,
     return_mode: ReturnMode = "redirect",
     scopes: Sequence[str] | None = None,
 ) -> Call[ConnectSession]:
-    """A connect session that repairs this installation and keeps its id."""
+    """A connect session that repairs this installation and keeps its id.
+
+    With ``user_id``, only that user can complete it.
+    """
     return Call(
         request=_post(
             _one("installations", installation_id, "/reconnect"),
             return_url=return_url,
+            user_id=user_id,
             return_mode=return_mode,
             scopes=_listed(scopes),
         ),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from authpipe.catalog.catalog import Catalog
 from authpipe.connect.abandon import Abandonment
 from authpipe.connect.activate import Activation
+from authpipe.connect.amend import Amendment
 from authpipe.connect.browser import BrowserSessions
 from authpipe.connect.callback import Callbacks
 from authpipe.connect.candidates import CandidateMaking
@@ -15,6 +17,7 @@ from authpipe.connect.disconnect import Disconnection
 from authpipe.connect.ending import SessionEnding
 from authpipe.connect.identify import Identification
 from authpipe.connect.key_form import KeyForm
+from authpipe.connect.provider_configs import ProviderConfigs
 from authpipe.connect.reaper import Reaper
 from authpipe.connect.sessions import ConnectSessions
 from authpipe.connect.start import AuthorizationStart
@@ -23,6 +26,7 @@ from authpipe.credentials.provider import Providers
 from authpipe.credentials.upstream import Upstream
 from authpipe.domain.clock import Clock
 from authpipe.net.client import HttpClient
+from authpipe.net.egress import EgressPolicy
 from authpipe.store.database import Database
 from authpipe.telemetry.metrics import Metrics
 from authpipe.vault.vault import Vault
@@ -41,15 +45,19 @@ class Connecting:
     completion: Completion
     direct_storage: DirectStorage
     disconnection: Disconnection
+    provider_configs: ProviderConfigs
+    amendment: Amendment
     reaper: Reaper
 
 
 def build_connecting(
     *,
+    catalog: Catalog,
     database: Database,
     vault: Vault,
     providers: Providers,
     http: HttpClient,
+    egress: EgressPolicy,
     upstream: Upstream,
     granting: Granting,
     clock: Clock,
@@ -83,6 +91,7 @@ def build_connecting(
             metrics=metrics,
         ),
         key_form=KeyForm(
+            database=database,
             providers=providers,
             identification=identification,
             candidates=candidates,
@@ -111,5 +120,15 @@ def build_connecting(
         disconnection=Disconnection(
             database=database, providers=providers, vault=vault, abandonment=abandonment, clock=clock
         ),
+        provider_configs=ProviderConfigs(
+            catalog=catalog,
+            database=database,
+            providers=providers,
+            upstream=upstream,
+            vault=vault,
+            egress=egress,
+            clock=clock,
+        ),
+        amendment=Amendment(database=database, clock=clock),
         reaper=Reaper(database=database, ending=ending, abandonment=abandonment, clock=clock),
     )

@@ -16,8 +16,6 @@ def api_services(rooms: Rooms) -> ApiServices:
         catalog=rooms.catalog,
         database=rooms.database,
         vault=rooms.vault,
-        providers=rooms.providers,
-        upstream=rooms.upstream,
         credential_reader=rooms.credential_reader,
         refresh_now=rooms.refresh_now,
         environments=rooms.environments,
@@ -27,6 +25,8 @@ def api_services(rooms: Rooms) -> ApiServices:
         completion=rooms.connecting.completion,
         direct_storage=rooms.connecting.direct_storage,
         disconnection=rooms.connecting.disconnection,
+        provider_configs=rooms.connecting.provider_configs,
+        amendment=rooms.connecting.amendment,
     )
 
 

@@ -102,7 +102,8 @@ async def _open(
     stack: AsyncExitStack,
 ) -> Rooms:
     metrics = Metrics()
-    http = HttpClient(EgressPolicy(allow_loopback=settings.allow_loopback_egress))
+    egress = EgressPolicy(allow_loopback=settings.allow_loopback_egress)
+    http = HttpClient(egress)
     stack.push_async_callback(http.close)
     changes = Changes(database)
     vault = Vault(keks, DatabaseKeysets(database), clock)
@@ -160,10 +161,12 @@ async def _open(
         api_keys=ApiKeys(database, clock),
         authenticator=authenticator,
         connecting=build_connecting(
+            catalog=catalog,
             database=database,
             vault=vault,
             providers=providers,
             http=http,
+            egress=egress,
             upstream=upstream,
             granting=Granting(vault),
             clock=clock,

@@ -181,7 +181,8 @@ class Credentials(Repository):
     ) -> StoredCredential | None:
         """Give the lease back after a transient failure; the next attempt is due at ``until``.
 
-        ``outcome_unknown`` raises a doubt that only a success ends: a later failure says nothing of this attempt.
+        ``outcome_unknown`` raises a doubt that only a success ends: a later failure says nothing of this
+        attempt.
         """
         row = await self._one(
             "postpone",

@@ -51,14 +51,21 @@ class IdempotencyKeys(Repository):
         return None if row is None else read(RememberedAnswer, row)
 
     async def finish(
-        self, environment_id: UUID, api_key_id: UUID, key: str, *, status: int, ciphertext: bytes
+        self,
+        environment_id: UUID,
+        api_key_id: UUID,
+        key: str,
+        *,
+        row_id: UUID,
+        status: int,
+        ciphertext: bytes,
     ) -> None:
-        """Remember the answer."""
-        await self._run("finish", environment_id, api_key_id, key, status, ciphertext)
+        """Remember the answer, unless the key was taken over from this request meanwhile."""
+        await self._run("finish", environment_id, api_key_id, key, row_id, status, ciphertext)
 
-    async def forget(self, environment_id: UUID, api_key_id: UUID, key: str) -> None:
-        """Free the key of a request that failed before it changed anything."""
-        await self._run("forget", environment_id, api_key_id, key)
+    async def forget(self, environment_id: UUID, api_key_id: UUID, key: str, *, row_id: UUID) -> None:
+        """Free the key of a request that failed before it changed anything, if it still holds it."""
+        await self._run("forget", environment_id, api_key_id, key, row_id)
 
     async def purge(self, *, before: datetime) -> int:
         """Remove old answers: system-wide work."""

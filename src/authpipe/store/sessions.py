@@ -69,6 +69,15 @@ class Sessions(Repository):
         )
         return None if row is None else read(ConnectSession, row)
 
+    async def count_key_attempt(self, session: ConnectSession, *, at: datetime) -> int:
+        """One more key was entered in the session; returns how many that makes."""
+        return int(
+            await self._value(
+                "count_key_attempt", session.environment_id, session.tenant_id, session.session_id, at
+            )
+            or 0
+        )
+
     async def candidate(
         self, session: ConnectSession, *, completion_hash: bytes, expires_at: datetime, at: datetime
     ) -> ConnectSession | None:

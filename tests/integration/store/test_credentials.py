@@ -11,7 +11,6 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from tests.conftest import Dsns
 
 from authpipe.domain.clock import ManualClock
 from authpipe.domain.credential import StoredCredential
@@ -20,6 +19,7 @@ from authpipe.domain.provider_config import ProviderConfig
 from authpipe.store.credentials import RefreshedSecrets
 from authpipe.store.database import Database
 from authpipe.store.queries import load
+from support.postgres import Dsns
 from support.scene import Scene, Stored
 
 LEASE = timedelta(seconds=60)
@@ -199,7 +199,7 @@ async def test_an_answer_without_a_refresh_token_keeps_the_stored_one(
 
 
 async def test_the_second_of_two_commits_loses(scene: Scene, config: ProviderConfig) -> None:
-    """W4: a write that was prepared on an older version changes nothing."""
+    """A write that was prepared on an older version changes nothing."""
     stored = await scene.connected(config)
     now = scene.clock.now()
 
@@ -217,7 +217,7 @@ async def test_the_second_of_two_commits_loses(scene: Scene, config: ProviderCon
 async def test_a_holder_that_lost_its_lease_can_neither_postpone_nor_condemn(
     scene: Scene, clock: ManualClock, config: ProviderConfig
 ) -> None:
-    """W2: what the next holder has begun is not undone by the one before."""
+    """What the next holder has begun is not undone by the one before."""
     stored = await scene.connected(config)
     late = await scene.claim(stored.credential)
     clock.advance(LEASE)

@@ -12,10 +12,10 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from tests.conftest import Dsns
 
 from authpipe.store.database import APP_ROLE, SYSTEM_ROLE, Database
 from support.every_table import ENVIRONMENT_WIDE, count, insert, rows_of, tables
+from support.postgres import Dsns
 
 FIRST, SECOND = UUID(int=0xA << 64), UUID(int=0xB << 64)
 HERE, THERE = "org_here", "org_there"
@@ -141,6 +141,10 @@ async def expect_nothing(database: Database, filled: Filled) -> None:
     """The next user of the pool's only connection starts with nothing."""
     async with database.read() as transaction:
         assert await transaction.connection.fetchval("SELECT current_user") == APP_ROLE
+        for setting in ("environment_id", "tenant_id"):
+            assert not await transaction.connection.fetchval(
+                "SELECT current_setting($1, true)", f"authpipe.{setting}"
+            )
         for table in filled.tables:
             assert await count(transaction.connection, table) == 0, table
 

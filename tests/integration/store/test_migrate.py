@@ -31,7 +31,14 @@ async def empty(postgres: Server) -> AsyncIterator[str]:
 
 
 async def test_four_processes_that_start_together_migrate_once(postgres: Server, empty: str) -> None:
-    """One of them applies the schema, the others find it done, and none fails."""
+    """One of them applies the schema, the others find it done, and none fails.
+
+    All four are held back until the last has come, by a table of the name that the first of them makes.
+    """
+    superuser = await asyncpg.connect(postgres.superuser_dsn(empty))
+    in_the_way = superuser.transaction()
+    await in_the_way.start()
+    await superuser.execute("CREATE TABLE alembic_version ()")
     processes = [
         await asyncio.create_subprocess_exec(
             sys.executable, "-c", MIGRATE, postgres.owner_dsn(empty),
@@ -39,10 +46,18 @@ async def test_four_processes_that_start_together_migrate_once(postgres: Server,
         )
         for _ in range(4)
     ]  # fmt: skip
-    outputs = await asyncio.gather(*(process.communicate() for process in processes))
-    assert [process.returncode for process in processes] == [0] * 4, outputs
-    said = sorted(out.decode().strip() for out, _ in outputs)
-    assert said == sorted([f"(None, '{head()}')", *[f"('{head()}', '{head()}')"] * 3])
+    outputs = asyncio.gather(*(process.communicate() for process in processes))
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    async with asyncio.timeout(60):
+        while await superuser.fetchval(waiting) < 4:
+            await asyncio.sleep(0.02)
+    await in_the_way.rollback()
+    await superuser.close()
+    said = await outputs
+    assert [process.returncode for process in processes] == [0] * 4, said
+    assert sorted(out.decode().strip() for out, _ in said) == sorted(
+        [f"(None, '{head()}')", *[f"('{head()}', '{head()}')"] * 3]
+    )
 
 
 async def test_a_migrated_database_is_left_alone(postgres: Server, empty: str) -> None:

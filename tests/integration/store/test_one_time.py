@@ -216,8 +216,14 @@ async def test_an_idempotency_key_is_begun_once(scene: Scene) -> None:
         running = await transaction.idempotency_keys.get(*place)
         assert running is not None
         assert (running.request_hash, running.response_status) == (hashed("request"), None)
-        await transaction.idempotency_keys.finish(*place, status=201, ciphertext=b"answer")
-        await transaction.idempotency_keys.forget(*place)
+        await transaction.idempotency_keys.finish(
+            *place, row_id=new_id(), status=500, ciphertext=b"from a request that lost the key"
+        )
+        await transaction.idempotency_keys.forget(*place, row_id=new_id())
+        await transaction.idempotency_keys.finish(
+            *place, row_id=running.row_id, status=201, ciphertext=b"answer"
+        )
+        await transaction.idempotency_keys.forget(*place, row_id=running.row_id)
         finished = await transaction.idempotency_keys.get(*place)
         assert finished is not None
         assert (finished.response_status, finished.response_ciphertext) == (201, b"answer")
@@ -246,5 +252,7 @@ async def test_an_idempotency_key_of_a_request_that_died_is_free_again(scene: Sc
     assert not await begin(timedelta(minutes=4))
     assert await begin(timedelta(minutes=5))
     async with scene.database.environment(scene.environment_id) as transaction:
-        await transaction.idempotency_keys.forget(*place)
+        held = await transaction.idempotency_keys.get(*place)
+        assert held is not None
+        await transaction.idempotency_keys.forget(*place, row_id=held.row_id)
     assert await begin(timedelta(minutes=5))

@@ -12,7 +12,6 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from tests.conftest import Dsns
 
 from authpipe.domain.clock import ManualClock
 from authpipe.domain.environment import Environment, EnvironmentKind
@@ -25,6 +24,7 @@ from authpipe.vault.context import EncryptionContext
 from authpipe.vault.keks.local import LocalKek
 from authpipe.vault.keks.ring import KekRing
 from authpipe.vault.vault import Vault
+from support.postgres import Dsns
 
 PLAIN = Secret("the access token")
 

@@ -27,6 +27,11 @@ WHERE environment_id = $1 AND tenant_id = $2 AND session_id = $3 AND status IN (
   AND expires_at > $4
 RETURNING *;
 
+-- name: count_key_attempt
+UPDATE connect_sessions SET key_attempts = key_attempts + 1, updated_at = $4
+WHERE environment_id = $1 AND tenant_id = $2 AND session_id = $3
+RETURNING key_attempts;
+
 -- name: candidate
 UPDATE connect_sessions SET status = 'candidate', completion_hash = $4, expires_at = $5, updated_at = $6
 WHERE environment_id = $1 AND tenant_id = $2 AND session_id = $3 AND status IN ('opened', 'authorizing')

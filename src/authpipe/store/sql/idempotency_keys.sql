@@ -7,12 +7,13 @@ ON CONFLICT DO NOTHING;
 SELECT * FROM idempotency_keys WHERE environment_id = $1 AND api_key_id = $2 AND idempotency_key = $3;
 
 -- name: finish
-UPDATE idempotency_keys SET response_status = $4, response_ciphertext = $5
-WHERE environment_id = $1 AND api_key_id = $2 AND idempotency_key = $3;
+UPDATE idempotency_keys SET response_status = $5, response_ciphertext = $6
+WHERE environment_id = $1 AND api_key_id = $2 AND idempotency_key = $3 AND row_id = $4;
 
 -- name: forget
 DELETE FROM idempotency_keys
-WHERE environment_id = $1 AND api_key_id = $2 AND idempotency_key = $3 AND response_status IS NULL;
+WHERE environment_id = $1 AND api_key_id = $2 AND idempotency_key = $3 AND row_id = $4
+  AND response_status IS NULL;
 
 -- name: purge
 DELETE FROM idempotency_keys WHERE created_at <= $1;

@@ -219,6 +219,7 @@ CREATE TABLE connect_sessions (
     token_hash           bytea NOT NULL UNIQUE,
     browser_hash         bytea,
     completion_hash      bytea,
+    key_attempts         integer NOT NULL DEFAULT 0,
     error_code           text,
     connection_id        uuid,
     made_installation_id uuid,

@@ -1,0 +1,110 @@
+"""``/v1/api-keys``: the keys of the caller's environment."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Literal
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import ConfigDict, Field
+
+from authpipe.api import examples
+from authpipe.api.caller import CallerDep, ServicesDep
+from authpipe.api.documented import problems
+from authpipe.api.fields import Answer, Body, Line
+from authpipe.api.lists import Page
+from authpipe.domain.environment import ApiKey
+
+router = APIRouter(prefix="/v1/api-keys", tags=["API keys"])
+
+_TEN_YEARS_S = 3650 * 24 * 3600
+
+
+class CreateApiKey(Body):
+    """What the key is for, and how long."""
+
+    model_config = ConfigDict(json_schema_extra=examples.shown({"name": "backend"}))
+
+    name: Line
+    expires_in_s: int | None = Field(
+        None, ge=1, le=_TEN_YEARS_S, strict=True, description="Seconds; left out, it does not expire."
+    )
+
+
+class ApiKeyObject(Answer):
+    """A key by what may be shown of it."""
+
+    model_config = ConfigDict(json_schema_extra=examples.shown(examples.API_KEY))
+
+    object: Literal["api_key"] = "api_key"
+    id: UUID
+    name: str
+    prefix: str = Field(description="The beginning of the key's text, to tell keys apart.")
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None = Field(description="To the minute.")
+
+
+class NewApiKey(ApiKeyObject):
+    """A key that was just made, with its text."""
+
+    model_config = ConfigDict(json_schema_extra=examples.shown(examples.NEW_API_KEY))
+
+    key: str = Field(repr=False, description="The text. It is shown this once and stored nowhere.")
+
+
+class ApiKeyList(Page[ApiKeyObject]):
+    """Every key of the environment, oldest first, revoked ones included."""
+
+    model_config = ConfigDict(
+        json_schema_extra=examples.shown(examples.page_of(examples.API_KEY, more=False))
+    )
+
+
+def _fields(key: ApiKey) -> dict[str, object]:
+    return {
+        "id": key.api_key_id,
+        "name": key.name,
+        "prefix": key.prefix,
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+        "revoked_at": key.revoked_at,
+        "last_used_at": key.last_used_at,
+    }
+
+
+@router.post(
+    "",
+    status_code=201,
+    operation_id="create_api_key",
+    responses=problems("idempotency_in_progress", "idempotency_key_reused"),
+)
+async def create_api_key(body: CreateApiKey, caller: CallerDep, services: ServicesDep) -> NewApiKey:
+    """Make a key for the same environment. Its text is in this answer and nowhere else."""
+    key, text = await services.api_keys.create(
+        caller.environment_id,
+        name=body.name,
+        expires_in=None if body.expires_in_s is None else timedelta(seconds=body.expires_in_s),
+        origin=caller.origin,
+    )
+    return NewApiKey.model_validate({**_fields(key), "key": text.reveal()})
+
+
+@router.get("", operation_id="list_api_keys", responses=problems(takes_input=False))
+async def list_api_keys(caller: CallerDep, services: ServicesDep) -> ApiKeyList:
+    """List the environment's keys."""
+    keys = await services.api_keys.list(caller.environment_id)
+    return ApiKeyList(data=[ApiKeyObject.model_validate(_fields(key)) for key in keys])
+
+
+@router.post(
+    "/{api_key_id}/revoke",
+    operation_id="revoke_api_key",
+    responses=problems("not_found", "idempotency_in_progress"),
+)
+async def revoke_api_key(api_key_id: UUID, caller: CallerDep, services: ServicesDep) -> ApiKeyObject:
+    """End a key for good, at once and everywhere. It may be the one you are calling with."""
+    key = await services.api_keys.revoke(caller.environment_id, api_key_id, origin=caller.origin)
+    return ApiKeyObject.model_validate(_fields(key))

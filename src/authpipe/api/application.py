@@ -1,0 +1,82 @@
+"""Puts the HTTP API together."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from authpipe.api import (
+    api_keys,
+    connect_sessions,
+    connections,
+    credentials,
+    environments,
+    events,
+    installations,
+    meta,
+    openapi,
+    provider_configs,
+    providers,
+    reconnect,
+    reference_page,
+    tenants,
+)
+from authpipe.api.authentication import Authentication
+from authpipe.api.credential_read import PATH, CredentialRead
+from authpipe.api.edge import Edge
+from authpipe.api.failures import handlers
+from authpipe.api.idempotency import Idempotency
+from authpipe.api.services import ApiServices
+from authpipe.telemetry.plain_route import PlainRoute
+
+_RESOURCES = (
+    credentials,
+    connect_sessions,
+    connections,
+    installations,
+    reconnect,
+    provider_configs,
+    providers,
+    tenants,
+    environments,
+    api_keys,
+    events,
+)
+
+
+def build(services: ApiServices) -> FastAPI:
+    """The application over open services.  It opens and closes nothing itself.
+
+    Routes added afterwards get the same request ids, limits and default headers.
+    """
+    application = FastAPI(
+        title="Authpipe",
+        # Both are served below: strict, from this host alone, with what FastAPI does not know of.
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        exception_handlers=handlers(),
+        middleware=[
+            Middleware(Edge),
+            Middleware(Authentication, authenticator=services.authenticator),
+            Middleware(Idempotency, database=services.database, vault=services.vault, clock=services.clock),
+        ],
+    )
+    application.state.api_services = services
+    # First, because it is asked for most.
+    application.router.routes.append(PlainRoute(PATH, CredentialRead(services), methods=["GET"]))
+    application.router.routes.extend(meta.routes(services))
+    for resource in _RESOURCES:
+        application.include_router(resource.router)
+
+    @cache
+    def document() -> dict[str, Any]:
+        return openapi.document(application, services.catalog, services.public_url)
+
+    application.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    application.router.routes.extend(reference_page.routes(document))
+    return application
