@@ -61,7 +61,8 @@ async def serve_here(
 
     ``application`` is not sent lifespan messages.  ``ready`` is called once connections are accepted.
     """
-    logging.getLogger("_granian").addFilter(_is_news)
+    told_by = logging.getLogger("_granian")
+    told_by.addFilter(_is_news)
     server = EmbeddedServer(application, interface=Interfaces.ASGINL, **_options(settings))
     serving = asyncio.create_task(server.serve())
     stopping = asyncio.create_task(stop.wait())
@@ -77,6 +78,7 @@ async def serve_here(
         for task in (stopping, listening, serving):
             task.cancel()
         await asyncio.wait({stopping, listening, serving})
+        told_by.removeFilter(_is_news)
 
 
 def serve_supervised(settings: Settings, *, ready: Callable[[], None] | None = None) -> None:

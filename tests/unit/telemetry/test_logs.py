@@ -189,8 +189,11 @@ def test_a_record_that_cannot_be_written_is_reported_without_its_arguments(
     assert CANARY not in everything
 
 
-def test_the_http_servers_lines_go_our_way(lines: list[dict[str, object]]) -> None:
+def test_the_http_servers_lines_go_our_way(
+    lines: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its configuration keeps our handler and adds none."""
+    monkeypatch.setattr(logging.getLogger("_granian"), "filters", [])
     logging.config.dictConfig(SERVER_LOG_CONFIG)
     logging.getLogger("_granian").info("Starting")
     logging.getLogger("granian.access").info("GET /healthz")
