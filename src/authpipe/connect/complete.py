@@ -7,10 +7,12 @@ from uuid import UUID
 
 from authpipe.catalog.definition import SideName
 from authpipe.connect.abandon import Abandonment
-from authpipe.connect.activate import Activation, Place
+from authpipe.connect.activate_connection import activate_connection
+from authpipe.connect.activate_installation import activate_installation
 from authpipe.connect.ending import SessionEnding
 from authpipe.connect.grant import grant_context, restore
 from authpipe.connect.one_time import digest
+from authpipe.connect.sealed_grant import Place, Sealing
 from authpipe.credentials.provider import Providers
 from authpipe.domain.clock import Clock
 from authpipe.domain.connect_session import Candidate, ConnectSession, SessionStatus
@@ -48,7 +50,7 @@ class Completion:
         database: Database,
         providers: Providers,
         vault: Vault,
-        activation: Activation,
+        sealing: Sealing,
         abandonment: Abandonment,
         ending: SessionEnding,
         clock: Clock,
@@ -57,7 +59,7 @@ class Completion:
         self._database = database
         self._providers = providers
         self._vault = vault
-        self._activation = activation
+        self._sealing = sealing
         self._abandonment = abandonment
         self._ending = ending
         self._clock = clock
@@ -75,8 +77,8 @@ class Completion:
     ) -> Completed:
         """The connection or installation.
 
-        Raises ``NotFound``, ``Conflict`` (see ``Activation``) and ``ConnectError``: ``session_completed``,
-        ``session_not_ready``, ``session_failed``, ``session_expired``, ``completion_code_invalid``,
+        Raises ``NotFound``, ``Conflict`` (see ``activate_connection`` and ``activate_installation``) and
+        ``ConnectError``: ``session_completed``, ``session_not_ready``, ``session_failed``, ``session_expired``, ``completion_code_invalid``,
         ``completion_mismatch``.  After a mismatch or a conflict the candidate is revoked and destroyed.
         """
         session, candidate = await self._waiting(environment_id, session_id, completion_code)
@@ -92,7 +94,7 @@ class Completion:
             grant_context(environment_id, session.tenant_id, candidate.candidate_id),
         )
         side_name = SideName(session.kind.value)
-        sealed = await self._activation.seal(
+        sealed = await self._sealing.seal(
             provider, side_name, restore(candidate, secrets), tenant_id=session.tenant_id
         )
         place = Place(
@@ -108,12 +110,12 @@ class Completion:
             async with self._database.tenant(environment_id, session.tenant_id) as transaction:
                 await self._take(transaction, session, candidate)
                 if side_name is SideName.CONNECTION:
-                    connection = await self._activation.connection(
-                        transaction, provider, sealed, place, origin=origin
+                    connection = await activate_connection(
+                        transaction, provider, sealed, place, origin=origin, at=self._clock.now()
                     )
                 else:
-                    installation = await self._activation.installation(
-                        transaction, provider, sealed, place, origin=origin
+                    installation = await activate_installation(
+                        transaction, provider, sealed, place, origin=origin, at=self._clock.now()
                     )
                 completed = await self._mark(transaction, session, connection, installation, origin)
         except (Conflict, ConnectError) as error:

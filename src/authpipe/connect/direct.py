@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from authpipe.catalog.definition import SideName
-from authpipe.connect.activate import Activation, Place
+from authpipe.connect.activate_connection import activate_connection
 from authpipe.connect.identify import Identification
 from authpipe.connect.key_form import read_key_fields
+from authpipe.connect.sealed_grant import Place, Sealing
 from authpipe.credentials.grants import Grant, Granting
 from authpipe.credentials.provider import Providers
 from authpipe.domain.clock import Clock
@@ -33,14 +34,14 @@ class DirectStorage:
         database: Database,
         providers: Providers,
         identification: Identification,
-        activation: Activation,
+        sealing: Sealing,
         granting: Granting,
         clock: Clock,
     ) -> None:
         self._database = database
         self._providers = providers
         self._identification = identification
-        self._activation = activation
+        self._sealing = sealing
         self._granting = granting
         self._clock = clock
 
@@ -84,7 +85,7 @@ class DirectStorage:
             if error.code == "provider_unavailable":
                 raise ProviderUnavailable(error.message, detail=error.detail) from None
             raise InvalidInput(error.message, field="fields") from None
-        sealed = await self._activation.seal(joined, SideName.CONNECTION, grant, tenant_id=tenant_id)
+        sealed = await self._sealing.seal(joined, SideName.CONNECTION, grant, tenant_id=tenant_id)
         now = self._clock.now()
         async with self._database.tenant(environment_id, tenant_id) as transaction:
             if await transaction.tenants.ensure(environment_id, tenant_id, at=now):
@@ -98,12 +99,13 @@ class DirectStorage:
                     origin=origin,
                     at=now,
                 )
-            return await self._activation.connection(
+            return await activate_connection(
                 transaction,
                 joined,
                 sealed,
                 Place(tenant_id=tenant_id, user_id=user_id, label=label),
                 origin=origin,
+                at=now,
             )
 
     async def webhook_secret(

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from authpipe.catalog.catalog import Catalog
 from authpipe.connect.abandon import Abandonment
-from authpipe.connect.activate import Activation
 from authpipe.connect.amend import Amendment
 from authpipe.connect.browser import BrowserSessions
 from authpipe.connect.callback import Callbacks
@@ -19,6 +18,7 @@ from authpipe.connect.identify import Identification
 from authpipe.connect.key_form import KeyForm
 from authpipe.connect.provider_configs import ProviderConfigs
 from authpipe.connect.reaper import Reaper
+from authpipe.connect.sealed_grant import Sealing
 from authpipe.connect.sessions import ConnectSessions
 from authpipe.connect.start import AuthorizationStart
 from authpipe.credentials.grants import Granting
@@ -70,7 +70,7 @@ def build_connecting(
         database=database, providers=providers, upstream=upstream, vault=vault, clock=clock
     )
     identification = Identification(upstream)
-    activation = Activation(granting=granting, clock=clock)
+    sealing = Sealing(granting)
     candidates = CandidateMaking(database=database, vault=vault, abandonment=abandonment, clock=clock)
     return Connecting(
         sessions=ConnectSessions(database=database, providers=providers, clock=clock, metrics=metrics),
@@ -103,7 +103,7 @@ def build_connecting(
             database=database,
             providers=providers,
             vault=vault,
-            activation=activation,
+            sealing=sealing,
             abandonment=abandonment,
             ending=ending,
             clock=clock,
@@ -113,7 +113,7 @@ def build_connecting(
             database=database,
             providers=providers,
             identification=identification,
-            activation=activation,
+            sealing=sealing,
             granting=granting,
             clock=clock,
         ),
