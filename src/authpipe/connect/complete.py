@@ -78,8 +78,9 @@ class Completion:
         """The connection or installation.
 
         Raises ``NotFound``, ``Conflict`` (see ``activate_connection`` and ``activate_installation``) and
-        ``ConnectError``: ``session_completed``, ``session_not_ready``, ``session_failed``, ``session_expired``, ``completion_code_invalid``,
-        ``completion_mismatch``.  After a mismatch or a conflict the candidate is revoked and destroyed.
+        ``ConnectError``: ``session_completed``, ``session_not_ready``, ``session_failed``,
+        ``session_expired``, ``completion_code_invalid``, ``completion_mismatch``.
+        After a mismatch or a conflict the candidate is revoked and destroyed.
         """
         session, candidate = await self._waiting(environment_id, session_id, completion_code)
         if (session.tenant_id, session.user_id) != (tenant_id, user_id):

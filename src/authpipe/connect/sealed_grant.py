@@ -84,6 +84,7 @@ class Sealing:
 async def store_credentials(
     transaction: Transaction, sealed: SealedGrant, tenant_id: str, owner_id: UUID
 ) -> None:
+    """Give the credentials their owner and put them in place of its earlier ones of the same kinds."""
     for credential, facts in sealed.credentials:
         # Only what is replaced: a webhook made by an earlier installation goes on working.
         await transaction.credentials.destroy_kind(
