@@ -32,6 +32,7 @@ def handlers() -> dict[Any, Callable[[Request, Any], Any]]:
         RequestValidationError: _invalid,
         HTTPException: _http,
         asyncpg.IntegrityConstraintViolationError: _overtaken,
+        asyncpg.TransactionRollbackError: _overtaken,
     }
 
 

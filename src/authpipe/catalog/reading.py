@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
 from authpipe.catalog.definition import Probe, ProbeRule, Reading
 from authpipe.net.message import Response
+from authpipe.oauth.document import read_json
 from authpipe.oauth.paths import read_path
 
 
@@ -29,7 +29,7 @@ def read_probe(probe: Probe, response: Response) -> ProbeResult:
     The defaults: 2xx alive, 429 and 5xx transient, 401 dead, 403 limited, anything else transient.  A rule
     that looks into the body does not match a body that is not JSON.
     """
-    document = _document(response.body)
+    document = read_json(response.body)
     for rule in probe.rules:
         if _matches(rule, response.status, document):
             return ProbeResult(reading=rule.reading, reason=rule.reason, document=document)
@@ -57,14 +57,6 @@ def _default(status: int) -> tuple[Reading, str]:
     if status >= 500:
         return Reading.TRANSIENT, "provider_error"
     return Reading.TRANSIENT, "unexpected_status"
-
-
-def _document(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    # Deep nesting ends in RecursionError; undecodable bytes and oversized numbers are ValueErrors.
-    except (ValueError, RecursionError):
-        return None
 
 
 def _scalar_text(value: object) -> str | None:

@@ -91,7 +91,9 @@ class Abandonment:
                 candidate.grant_ciphertext,
                 grant_context(candidate.environment_id, candidate.tenant_id, candidate.candidate_id),
             )
-            upstream = await self.of_grant(provider, side_name, restore(candidate, secrets))
+            upstream = await self.of_grant(
+                provider, side_name, restore(candidate, secrets), candidate_id=candidate.candidate_id
+            )
         except AuthpipeError as error:
             _log.warning("a candidate could not be revoked", error=error.code, detail=error.detail)
         async with self._database.tenant(candidate.environment_id, candidate.tenant_id) as transaction:
@@ -108,12 +110,23 @@ class Abandonment:
                 data={"reason": reason, "upstream": upstream.value},
             )
 
-    async def of_grant(self, provider: Provider, side_name: SideName, grant: AccountGrant) -> Upstreamed:
-        """End a grant at the provider unless others stand on it."""
+    async def of_grant(
+        self,
+        provider: Provider,
+        side_name: SideName,
+        grant: AccountGrant,
+        *,
+        candidate_id: UUID | None = None,
+    ) -> Upstreamed:
+        """End a grant at the provider unless others stand on it.  ``candidate_id`` is its own, if stored."""
         if side_name is SideName.INSTALLATION:
-            return await self._installation(provider, grant)
+            return await self._installation(provider, grant, candidate_id)
         return await self.authorization(
-            provider, grant.held(installation=False), account_id=grant.account_id, apart_from=None
+            provider,
+            grant.held(installation=False),
+            account_id=grant.account_id,
+            apart_from=None,
+            candidate_id=candidate_id,
         )
 
     async def of_token(self, provider: Provider, side_name: SideName, held: Held) -> None:
@@ -126,14 +139,20 @@ class Abandonment:
             await self._upstream.revoke(provider, side, held)
 
     async def authorization(
-        self, provider: Provider, held: Held, *, account_id: str | None, apart_from: UUID | None
+        self,
+        provider: Provider,
+        held: Held,
+        *,
+        account_id: str | None,
+        apart_from: UUID | None,
+        candidate_id: UUID | None = None,
     ) -> Upstreamed:
         """Revoke a user's authorization; where providers end all of an account's tokens at once, only if
-        no other active connection of the environment stands on the same account."""
+        no other active connection or waiting grant of the environment stands on the same account."""
         side = provider.side(SideName.CONNECTION)
         if side.revocation is None:
             return Upstreamed.UNSUPPORTED
-        if side.shares_authorization and await self._shared(provider, account_id, apart_from):
+        if side.shares_authorization and await self._shared(provider, account_id, apart_from, candidate_id):
             return Upstreamed.SHARED
         done = await self._upstream.revoke(provider, side, held)
         return Upstreamed.REVOKED if done else Upstreamed.FAILED
@@ -149,25 +168,44 @@ class Abandonment:
             return Upstreamed.UNSUPPORTED
         return Upstreamed.REVOKED if done else Upstreamed.FAILED
 
-    async def _installation(self, provider: Provider, grant: AccountGrant) -> Upstreamed:
+    async def _installation(
+        self, provider: Provider, grant: AccountGrant, candidate_id: UUID | None
+    ) -> Upstreamed:
         config = provider.config
         async with self._database.environment(config.environment_id) as transaction:
             holder = await transaction.installations.claimed_by(
                 config.environment_id, config.provider_config_id, grant.account_id
             )
+            waits = await transaction.candidates.another_waits(
+                config.environment_id,
+                config.provider_config_id,
+                grant.account_id,
+                apart_from=candidate_id,
+                now=self._clock.now(),
+            )
         # The tokens the installing person got beside the app's membership are useless to us either way.
         if provider.definition.connection is not None:
             await self.authorization(
-                provider, grant.held(installation=False), account_id=None, apart_from=None
+                provider,
+                grant.held(installation=False),
+                account_id=None,
+                apart_from=None,
+                candidate_id=candidate_id,
             )
-        if holder is not None:
+        if holder is not None or waits:
             return Upstreamed.SHARED
         held = grant.held(installation=True)
         if provider.side(SideName.INSTALLATION).source is CredentialSource.PROVIDER_CONFIG:
             held = Held(secret=await self._providers.app_credential(provider), external_id=grant.account_id)
         return await self.workspace(provider, held)
 
-    async def _shared(self, provider: Provider, account_id: str | None, apart_from: UUID | None) -> bool:
+    async def _shared(
+        self,
+        provider: Provider,
+        account_id: str | None,
+        apart_from: UUID | None,
+        candidate_id: UUID | None,
+    ) -> bool:
         config = provider.config
         async with self._database.environment(config.environment_id) as transaction:
             return await transaction.connections.account_is_shared(
@@ -175,4 +213,6 @@ class Abandonment:
                 config.provider_config_id,
                 account_id=account_id,
                 apart_from=apart_from,
+                candidate_id=candidate_id,
+                now=self._clock.now(),
             )

@@ -59,7 +59,8 @@ async def activate_installation(
     if place.reconnect_id is not None and holder_id != place.reconnect_id:
         raise mismatch(provider)
     existing = await transaction.installations.lock(config.environment_id, place.tenant_id, holder_id)
-    if existing is None and place.reconnect_id is not None:
+    gone = existing is None or existing.status is InstallationStatus.DELETED
+    if gone and place.reconnect_id is not None:
         raise ConnectError("The installation does not exist any more.", code="installation_ended")
     if existing is None:
         installation = wanted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from authpipe.domain.connect_session import AuthorizationAttempt, ConnectSession
 from authpipe.domain.errors import (
     AuthpipeError,
     ConfigurationError,
+    Conflict,
     ConnectError,
     InvalidInput,
     ProviderError,
@@ -38,6 +40,8 @@ from authpipe.store.database import Database
 from authpipe.telemetry.metrics import Metrics
 from authpipe.vault.vault import Vault
 
+#: How many stray answers a process records in a minute.
+_MOST_STRAYS = 60
 _START_AGAIN = "Go back to the application and start again."
 
 
@@ -68,6 +72,7 @@ class Callbacks:
         self._ending = ending
         self._clock = clock
         self._metrics = metrics
+        self._strays = (0, 0)
 
     async def receive(
         self, provider_config_id: UUID, raw_query: str, cookies: Mapping[str, str], *, origin: Origin
@@ -162,14 +167,25 @@ class Callbacks:
         origin: Origin,
     ) -> tuple[ConnectSession, Secret]:
         try:
+            provider.check_enabled()
             check_issuer(provider.oauth, answer)
             token = await self._exchange(provider, attempt, _code(provider, answer))
             grant = await self._identify(provider, session, attempt, token)
-        except (ConnectError, ProviderError, ConfigurationError) as error:
+        except (ConnectError, ProviderError, ConfigurationError, Conflict) as error:
             failure = _failure(error, session)
             await self._ending.fail(session, failure.code, origin=origin, data=_told(error, answer))
             raise failure from None
-        return await self._candidates.make(session, provider, grant, origin=origin)
+        try:
+            return await self._candidates.make(session, provider, grant, origin=origin)
+        except ConnectError:
+            raise
+        except BaseException:
+            # The code is used up and the tokens are nowhere yet: give them back as far as that goes.
+            with contextlib.suppress(Exception):
+                await self._abandonment.of_grant(provider, SideName(session.kind.value), grant)
+            with contextlib.suppress(Exception):
+                await self._ending.fail(session, "not_stored", origin=origin)
+            raise
 
     async def _identify(
         self, provider: Provider, session: ConnectSession, attempt: AuthorizationAttempt, token: TokenGrant
@@ -179,11 +195,12 @@ class Callbacks:
             return await self._identification.of_token(
                 provider, side_name, token, requested=attempt.scopes, received_at=self._clock.now()
             )
-        except (ConnectError, ProviderError):
+        except BaseException:
             # Tokens of nobody known cannot be kept; leaving them alive at the provider would be careless.
-            await self._abandonment.of_token(
-                provider, side_name, Held(secret=token.access_token, refresh_token=token.refresh_token)
-            )
+            with contextlib.suppress(Exception):
+                await self._abandonment.of_token(
+                    provider, side_name, Held(secret=token.access_token, refresh_token=token.refresh_token)
+                )
             raise
 
     async def _exchange(self, provider: Provider, attempt: AuthorizationAttempt, code: Secret) -> TokenGrant:
@@ -202,7 +219,16 @@ class Callbacks:
         return read_token_response(provider.oauth, response, received_at=self._clock.now(), request=request)
 
     async def _stray(self, provider: Provider, code: str, origin: Origin) -> None:
-        """An answer no attempt waits for: replayed, forged, or far too late."""
+        """An answer no attempt waits for: replayed, forged, or far too late.
+
+        Anybody can send those, so no more than a number a minute is written down.
+        """
+        minute = int(self._clock.now().timestamp() // 60)
+        if self._strays[0] != minute:
+            self._strays = (minute, 0)
+        self._strays = (minute, self._strays[1] + 1)
+        if self._strays[1] > _MOST_STRAYS:
+            return
         config = provider.config
         async with self._database.environment(config.environment_id) as transaction:
             await record(
@@ -246,6 +272,12 @@ def _failure(error: AuthpipeError, session: ConnectSession) -> FailedSession:
         return FailedSession(
             f"The provider refused to complete the connection ({error.error}). {_START_AGAIN}",
             code="code_refused",
+            session=session,
+        )
+    if isinstance(error, Conflict):
+        return FailedSession(
+            f"The application has switched this provider off. {_START_AGAIN}",
+            code=error.code,
             session=session,
         )
     if isinstance(error, ConfigurationError):

@@ -109,6 +109,7 @@ class Completion:
         installation: Installation | None = None
         try:
             async with self._database.tenant(environment_id, session.tenant_id) as transaction:
+                provider.check_enabled()
                 await self._take(transaction, session, candidate)
                 if side_name is SideName.CONNECTION:
                     connection = await activate_connection(

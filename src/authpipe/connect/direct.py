@@ -65,10 +65,7 @@ class DirectStorage:
             check_opaque_id(user_id, field="user_id")
         joined = await self._providers.by_name(environment_id, provider)
         side = joined.side(SideName.CONNECTION)
-        if not joined.config.enabled:
-            raise Conflict(
-                f"the provider config for {provider} is disabled: enable it", code="provider_disabled"
-            )
+        joined.check_enabled()
         if not side.key_fields:
             raise InvalidInput(
                 f"{joined.definition.name} is connected through a connect session, not with a key",
@@ -121,8 +118,6 @@ class DirectStorage:
             installation = await transaction.installations.find(environment_id, installation_id)
         if installation is None:
             raise NotFound("no such installation in this environment")
-        if installation.status is InstallationStatus.DELETED:
-            raise Conflict("the installation was removed", code="installation_ended")
         provider = await self._providers.by_id(environment_id, installation.provider_config_id)
         now = self._clock.now()
         credential = await self._granting.credential(
@@ -134,6 +129,12 @@ class DirectStorage:
             issued_at=now,
         )
         async with self._database.tenant(environment_id, installation.tenant_id) as transaction:
+            # Held, so that it cannot be removed while the secret is written.
+            held = await transaction.installations.lock(
+                environment_id, installation.tenant_id, installation_id
+            )
+            if held is None or held.status is InstallationStatus.DELETED:
+                raise Conflict("the installation was removed", code="installation_ended")
             await transaction.credentials.destroy_kind(
                 environment_id, installation.tenant_id, installation_id, CredentialKind.WEBHOOK_SECRET
             )

@@ -107,6 +107,7 @@ class Disconnection:
         now = self._clock.now()
         place = (environment_id, installation.tenant_id, installation_id)
         async with self._database.tenant(environment_id, installation.tenant_id) as transaction:
+            await transaction.installations.lock_claim(installation)
             ended = await transaction.installations.set_status(
                 *place, status=InstallationStatus.DELETED, reason="disconnected", at=now
             )

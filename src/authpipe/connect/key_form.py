@@ -84,6 +84,7 @@ class KeyForm:
         over (``too_many_attempts``): a session is no place to try other people's keys at a provider.
         """
         provider = await self._providers.by_id(session.environment_id, session.provider_config_id)
+        provider.check_enabled()
         side_name = SideName(session.kind.value)
         secret, facts = read_key_fields(provider.side(side_name), fields)
         async with self._database.tenant(session.environment_id, session.tenant_id) as transaction:

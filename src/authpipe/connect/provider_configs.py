@@ -133,6 +133,8 @@ class ProviderConfigs:
             wanted = replace(wanted, problem=None)
         now = self._clock.now()
         async with self._database.environment(environment_id) as transaction:
+            if wanted.base_url != before.base_url:
+                await _check_unused(transaction, before)
             after = await transaction.provider_configs.update(wanted, at=now)
             if after is None:
                 raise _version_conflict()
@@ -255,11 +257,17 @@ class ProviderConfigs:
                     field=name,
                 )
         async with self._database.environment(before.environment_id) as transaction:
-            if await _has_live(transaction, before):
-                raise Conflict(
-                    "connections or installations hold tokens of the earlier base_url: disconnect them first",
-                    code="in_use",
-                )
+            await _check_unused(transaction, before)
+
+
+async def _check_unused(transaction: Transaction, config: ProviderConfig) -> None:
+    """Tokens and codes of one address must never be sent to another."""
+    if await _has_live(transaction, config):
+        raise Conflict(
+            "connections, installations or open connect sessions belong to the earlier base_url: "
+            "disconnect them, or wait until the sessions are over",
+            code="in_use",
+        )
 
 
 async def _has_live(transaction: Transaction, config: ProviderConfig) -> bool:
@@ -270,7 +278,7 @@ async def _has_live(transaction: Transaction, config: ProviderConfig) -> bool:
     for status in ("active", "needs_reauth", "suspended"):
         if await transaction.installations.page(environment_id, provider=provider, status=status, limit=1):
             return True
-    return False
+    return await transaction.sessions.any_open(environment_id, config.provider_config_id)
 
 
 _PUBLIC_NAMES = {

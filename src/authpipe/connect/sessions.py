@@ -162,10 +162,7 @@ class ConnectSessions:
 
     def _check(self, provider: Provider, wish: SessionWish) -> None:
         config = provider.config
-        if not config.enabled:
-            raise Conflict(
-                f"the provider config for {config.provider} is disabled: enable it", code="provider_disabled"
-            )
+        provider.check_enabled()
         if provider.definition.oauth is not None and config.client_id is None:
             raise Conflict(
                 f"the provider config for {config.provider} has no client_id: set it",

@@ -56,8 +56,8 @@ class AuthorizationStart:
         Raises ``ConnectError`` when the session is over or the provider config cannot be used.
         """
         provider = await self._providers.by_id(session.environment_id, session.provider_config_id)
-        side_name = SideName(session.kind.value)
-        side = provider.side(side_name)
+        provider.check_enabled()
+        side = provider.side(SideName(session.kind.value))
         if side.key_fields or session.browser_hash is None:
             raise ConnectError("This provider is connected with a key.", code="not_an_authorization")
         server = provider.oauth

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from authpipe.credentials.limits import NotAsked, ProviderLimits
 from authpipe.credentials.outcome import OUTCOME_UNKNOWN, REVOKED, Refreshed
@@ -27,6 +27,8 @@ _origin = Origin(actor_kind=ActorKind.WORKER)
 
 #: Seconds before a refresh is tried again that only an operator can mend.
 _OPERATOR_RETRY_S = 600.0
+#: Seconds before a call is tried again that was kept back for want of a slot.
+_NOT_ASKED_RETRY_S = 1.0
 
 
 class RefreshJudgement:
@@ -98,6 +100,8 @@ class RefreshJudgement:
         self, credential: StoredCredential, error: AuthpipeError, failure: RefreshFailure
     ) -> Refreshed:
         now = self._clock.now()
+        if isinstance(error, NotAsked):
+            return await self._not_asked(credential, error)
         wish: float | None = None
         unknown = False
         if isinstance(error, ProviderUnavailable):
@@ -145,6 +149,14 @@ class RefreshJudgement:
             detail=error.detail,
         )
         return Refreshed.POSTPONED
+
+    async def _not_asked(self, credential: StoredCredential, error: NotAsked) -> Refreshed:
+        """We kept the call back ourselves, which says nothing against the credential."""
+        wait = timedelta(seconds=max(error.retry_after_s or 0.0, _NOT_ASKED_RETRY_S))
+        async with self._database.tenant(credential.environment_id, credential.tenant_id) as transaction:
+            until = self._clock.now() + wait * self._spread.uniform(1.0, 1.25)
+            deferred = await transaction.credentials.defer(credential, until=until)
+        return Refreshed.POSTPONED if deferred else Refreshed.SUPERSEDED
 
     async def _mark(self, credential: StoredCredential, problem: str) -> None:
         """Open one incident on the provider config; none of its connections is condemned."""

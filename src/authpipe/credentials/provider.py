@@ -46,6 +46,14 @@ class Provider:
             raise ConfigurationError(f"{self.definition.name} does not speak OAuth")
         return self.definition.oauth
 
+    def check_enabled(self) -> None:
+        """Raises ``Conflict`` (``provider_disabled``) while the operator has switched the config off."""
+        if not self.config.enabled:
+            raise Conflict(
+                f"the provider config for {self.config.provider} is disabled: enable it",
+                code="provider_disabled",
+            )
+
     def side(self, name: SideName) -> Side:
         """The side of that name.  Raises ``Conflict`` when the provider has no such thing."""
         side = self.definition.side(name)

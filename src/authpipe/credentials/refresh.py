@@ -31,6 +31,8 @@ from authpipe.vault.vault import Vault
 LEASE = timedelta(seconds=60)
 #: The total time one provider call may take, in seconds: well inside the lease.
 PROVIDER_DEADLINE_S = 20.0
+#: How far the clocks of two replicas may be apart without two holders of one lease.
+CLOCK_MARGIN = timedelta(seconds=10)
 #: How long the previous secrets stay, encrypted, after a refresh.
 PREVIOUS_KEPT = timedelta(hours=1)
 
@@ -82,6 +84,10 @@ class RefreshEngine:
         then on the answer is on disk and will be committed.
         """
         self._observe(Step.CLAIMED, credential)
+        # After an outage longer than the lease: the answer is here, and its token must not be used twice.
+        held = await self._replay.held(credential)
+        if held is not None:
+            return held
         place = (credential.environment_id, credential.tenant_id)
         try:
             provider = await self._providers.by_id(credential.environment_id, credential.provider_config_id)
@@ -132,9 +138,8 @@ class RefreshEngine:
 
     def _check_lease(self, credential: StoredCredential) -> None:
         """A call that could outlive the lease is not made: two holders would use one refresh token."""
-        if credential.lease_until is None or (
-            self._clock.now() + timedelta(seconds=PROVIDER_DEADLINE_S) >= credential.lease_until
-        ):
+        needed = timedelta(seconds=PROVIDER_DEADLINE_S) + CLOCK_MARGIN
+        if credential.lease_until is None or self._clock.now() + needed >= credential.lease_until:
             raise NotAsked("the provider is busy; the claim ran out while waiting")
 
     def _encrypt(self, sealer: Sealer, credential: StoredCredential, grant: TokenGrant) -> RefreshedSecrets:
@@ -144,13 +149,17 @@ class RefreshEngine:
         if grant.refresh_token is not None:
             refresh = sealer.encrypt(grant.refresh_token, refresh_context(*place))
         due = None
-        if grant.expires_at is not None:
-            due = refresh_due_at(now, grant.expires_at, spread=self._spread)
+        expires_at = grant.expires_at
+        if expires_at is None and credential.expires_at is not None:
+            # An answer that names no lifetime does not make a token that has one last for ever.
+            expires_at = now + (credential.expires_at - credential.issued_at)
+        if expires_at is not None:
+            due = refresh_due_at(now, expires_at, spread=self._spread)
         return RefreshedSecrets(
             secret_ciphertext=sealer.encrypt(grant.access_token, secret_context(*place)),
             refresh_ciphertext=refresh,
             scopes=credential.scopes if grant.scopes is None else grant.scopes,
-            expires_at=grant.expires_at,
+            expires_at=expires_at,
             refresh_due_at=due,
             refresh_expires_at=grant.refresh_expires_at,
             issued_at=now,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from authpipe.credentials.changes import Changes
 from authpipe.credentials.refresh import LEASE, RefreshEngine
+from authpipe.credentials.schedule import LONGEST_RETRY
 from authpipe.domain.clock import Clock
 from authpipe.domain.credential import StoredCredential
 from authpipe.domain.errors import NotConnected, ProviderUnavailable
@@ -16,6 +18,8 @@ from authpipe.store.database import Database
 WAIT_S = 25.0
 #: Seconds after which a waiting caller looks again although no notification came.
 _POLL_S = 0.5
+#: How long after a failed attempt a caller may cause another.
+_EARLY_AFTER = timedelta(seconds=30)
 
 
 class RefreshNow:
@@ -72,9 +76,11 @@ class RefreshNow:
         place = (environment_id, tenant_id, credential_id)
         deadline = asyncio.get_running_loop().time() + WAIT_S
         with self._changes.watching(str(credential_id)) as changed:
+            tried = False
             while True:
                 changed.clear()
-                claimed = await self._claim(place, version)
+                claimed = await self._claim(place, version, tried=tried)
+                tried = tried or claimed is False
                 if isinstance(claimed, StoredCredential):
                     return claimed
                 left = deadline - asyncio.get_running_loop().time()
@@ -86,7 +92,9 @@ class RefreshNow:
                     except TimeoutError:
                         continue
 
-    async def _claim(self, place: tuple[UUID, str, UUID], version: int) -> StoredCredential | bool | None:
+    async def _claim(
+        self, place: tuple[UUID, str, UUID], version: int, *, tried: bool
+    ) -> StoredCredential | bool | None:
         """One round: the finished row, None to wait for somebody else's attempt, or False to look again."""
         now = self._clock.now()
         async with self._database.tenant(*place[:2]) as transaction:
@@ -95,15 +103,30 @@ class RefreshNow:
                 raise NotConnected("the credential was removed while it was being refreshed")
             if stored.version > version or stored.refresh_due_at is None:
                 return stored
-            if stored.refresh_failures and stored.refresh_due_at > now and stored.lease is None:
+            waiting = stored.refresh_due_at > now and stored.lease is None
+            if waiting and (tried or (stored.refresh_failures and not _may_try_early(stored, now))):
                 # Someone tried and failed a moment ago; asking again would be a storm in the making.
                 wait = (stored.refresh_due_at - now).total_seconds()
                 raise ProviderUnavailable(
                     f"the provider could not be asked ({stored.refresh_failures} times); trying again soon",
                     retry_after_s=max(wait, 1.0),
                 )
-            claimed = await transaction.credentials.claim_one(*place, now=now, lease_until=now + LEASE)
+            claimed = await transaction.credentials.claim_one(
+                *place, now=now, lease_until=now + LEASE, as_read=stored
+            )
         if claimed is None:
             return None
         await self._engine.attempt(claimed)
         return False
+
+
+def _may_try_early(stored: StoredCredential, now: datetime) -> bool:
+    """Whether somebody who waits for an expired token may try before the next attempt is due.
+
+    Twice a minute at the most, and not while the provider itself asked for a longer pause: workers' growing
+    pauses must not outlast an outage for those who wait.
+    """
+    if stored.expires_at is None or stored.expires_at > now or stored.refresh_due_at is None:
+        return False
+    asked_for = stored.refresh_due_at - stored.updated_at > LONGEST_RETRY
+    return not asked_for and now - stored.updated_at >= _EARLY_AFTER

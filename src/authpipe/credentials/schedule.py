@@ -15,7 +15,7 @@ LARGEST_SHARE = 0.5
 JITTER_SHARE = 0.10
 
 _FIRST_RETRY = timedelta(seconds=5)
-_LONGEST_RETRY = timedelta(minutes=15)
+LONGEST_RETRY = timedelta(minutes=15)
 
 
 def refresh_margin(lifetime: timedelta) -> timedelta:
@@ -46,7 +46,7 @@ def retry_at(now: datetime, failures: int, *, retry_after_s: float | None, sprea
 
     The provider's own ``Retry-After`` is obeyed, up to an hour.
     """
-    delay = min(_FIRST_RETRY * 2 ** min(failures, 16), _LONGEST_RETRY) * spread.uniform(0.5, 1.0)
+    delay = min(_FIRST_RETRY * 2 ** min(failures, 16), LONGEST_RETRY) * spread.uniform(0.5, 1.0)
     if retry_after_s is not None:
         delay = max(delay, timedelta(seconds=min(max(retry_after_s, 0.0), 3600.0)))
     due: datetime = now + delay

@@ -243,11 +243,11 @@ class Spool:
                 continue
             try:
                 file = path.open("r+b")
-            except (FileNotFoundError, PermissionError):
-                continue  # adopted by another, or another user's
+            except OSError:
+                continue  # adopted by another, another user's, or not a file that can be read
             try:
                 fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            except OSError:
                 file.close()
                 continue
             yield Orphan(path, file)

@@ -66,6 +66,19 @@ class SpoolReplay:
         self._settle(receipt)
         return outcome
 
+    async def held(self, credential: StoredCredential) -> Refreshed | None:
+        """Commit the answer this process already has for a credential at this version, if it has one.
+
+        Raises what the database raises while it is away.  None: there is no such answer.
+        """
+        place = (credential.environment_id, credential.tenant_id, credential.credential_id)
+        for record in list(self._pending.values()):
+            if (record.environment_id, record.tenant_id, record.credential_id) == place and (
+                record.version == credential.version
+            ):
+                return await self._commit(record, None)
+        return None
+
     async def adopt(self) -> int:
         """Commit what processes that died left on this machine's disk; returns how many records there were.
 
@@ -169,7 +182,8 @@ class SpoolReplay:
         )
         # The answer may have arrived after the connection was given up for lack of it.
         if credential.owner_kind is OwnerKind.CONNECTION:
-            connection = await transaction.connections.lock(*place)
+            # Looked at without a lock first: a reconnect locks connection, then credential, the other way.
+            connection = await transaction.connections.get(*place)
             if connection is None or not (
                 connection.status is ConnectionStatus.NEEDS_REAUTH and connection.status_reason in GIVEN_UP
             ):
@@ -179,7 +193,7 @@ class SpoolReplay:
             )
             recovered = EventType.CONNECTION_RECOVERED
         else:
-            installation = await transaction.installations.lock(*place)
+            installation = await transaction.installations.get(*place)
             if installation is None or not (
                 installation.status is InstallationStatus.NEEDS_REAUTH
                 and installation.status_reason in GIVEN_UP

@@ -92,13 +92,15 @@ class RefreshWorker:
             return 1
         # One slow provider may hold half of the places: a batch is no larger, and who has it gets no more.
         share = max(self._concurrency // 2, 1)
-        busy = [config for config, count in Counter(self._running.values()).items() if count >= share]
+        held = Counter(self._running.values())
+        busy = [config for config, count in held.items() if count >= share]
+        left = share - max((count for count in held.values() if count < share), default=0)
         now = self._clock.now()
         async with self._database.system() as transaction:
             claimed = await transaction.credentials.claim_due(
                 now=now,
                 lease_until=now + LEASE,
-                limit=min(free, share),
+                limit=min(free, left),
                 not_of=[*self._limits.paused(), *busy],
             )
         for credential in claimed:
@@ -122,11 +124,24 @@ class RefreshWorker:
         now = self._clock.now()
         if self._housekept is not None and (now - self._housekept).total_seconds() < _HOUSEKEEPING_S:
             return
-        await self._replay.adopt()
-        async with self._database.system() as transaction:
-            await transaction.credentials.purge_previous(now=now)
-            self._metrics.refresh_due.set(await transaction.credentials.due_count(now=now))
         self._housekept = now
+        for chore in (self._replay.adopt, self._purge, self._count_due):
+            try:
+                await chore()
+            except Exception as error:  # noqa: BLE001  # what waits for another round must not stop refreshing
+                level = _log.warning if is_outage(error) else _log.error
+                level("housekeeping failed", error=type(error).__name__)
+
+    async def _purge(self) -> None:
+        """Previous secrets past their grace, a bounded number at a time."""
+        while True:
+            async with self._database.system() as transaction:
+                if await transaction.credentials.purge_previous(now=self._clock.now()) == 0:
+                    return
+
+    async def _count_due(self) -> None:
+        async with self._database.system() as transaction:
+            self._metrics.refresh_due.set(await transaction.credentials.due_count(now=self._clock.now()))
 
     async def _rest(self) -> None:
         """Until something may be due, a place became free, or the worker is told to stop."""

@@ -33,6 +33,28 @@ def read_document(response: Response) -> Mapping[str, Any] | None:
     return document
 
 
+def read_json(body: bytes) -> object | None:
+    """A JSON document that can be stored and shown; None for what is not JSON.
+
+    Numbers no database holds become text, and characters none stores are taken out.
+    """
+    try:
+        document = json.loads(body, parse_float=_finite, parse_int=_bounded_integer, parse_constant=str)
+    except (ValueError, RecursionError):
+        return None
+    return _storable_all(document) if _shallow(document, _DEEPEST) else None
+
+
+def _storable_all(value: Any) -> Any:
+    if isinstance(value, str):
+        return _storable(value)
+    if isinstance(value, dict):
+        return {_storable(name): _storable_all(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_storable_all(each) for each in value]
+    return value
+
+
 def public_facts(
     document: Mapping[str, Any], *, without: Iterable[str], secret_paths: Iterable[str]
 ) -> dict[str, Any]:

@@ -29,7 +29,7 @@ _REVOKED = frozenset(
 _APP_WIDE = frozenset(
     {
         "application_suspended", "bad_client_secret", "client_not_found", "incorrect_client_credentials",
-        "invalid_client", "invalid_client_id", "invalid_client_secret", "unauthorized_client",
+        "invalid_client", "invalid_client_id", "invalid_client_secret",
     }
 )  # fmt: skip
 

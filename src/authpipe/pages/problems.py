@@ -38,6 +38,9 @@ PROBLEMS: Mapping[str, Problem] = MappingProxyType(
         "state_unknown": Problem(400, "This answer is not good any more"),
         "callback_malformed": Problem(400, "The provider's answer is malformed"),
         "callback_unknown": Problem(404, "This address belongs to no provider"),
+        "provider_disabled": Problem(
+            409, "This is switched off", f"The application has switched this provider off. {_START_AGAIN}"
+        ),
         "too_many_attempts": Problem(403, "Too many keys were refused"),
         "access_denied": Problem(403, "You did not allow access"),
         "authorization_refused": Problem(403, "The provider did not allow it"),

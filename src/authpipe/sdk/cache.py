@@ -163,7 +163,8 @@ class CredentialCache:
     def unanswered(self, entry: Entry | None, error: AuthpipeError, now: float) -> None:
         """There was no answer to be had now.  An unexpired entry stays, and asks again later."""
         wished = getattr(error, "retry_after_s", None) or 0.0
-        pause = max(self._refetch_retry_s, wished)
+        # A wish for patience does not stretch how old an entry may get before it is asked for again.
+        pause = max(self._refetch_retry_s, min(wished, self._max_staleness_s))
         with self._lock:
             if isinstance(error, ProviderUnavailable):
                 self._answered()

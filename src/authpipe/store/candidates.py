@@ -35,6 +35,20 @@ class Candidates(Repository):
         row = await self._one("of_session", environment_id, tenant_id, session_id)
         return None if row is None else read(Candidate, row)
 
+    async def another_waits(
+        self,
+        environment_id: UUID,
+        provider_config_id: UUID,
+        account_id: str,
+        *,
+        apart_from: UUID | None,
+        now: datetime,
+    ) -> bool:
+        """Whether another grant for the same account or workspace waits for completion."""
+        return bool(
+            await self._value("waits_for", environment_id, provider_config_id, account_id, apart_from, now)
+        )
+
     async def take(
         self, environment_id: UUID, tenant_id: str, session_id: UUID, *, now: datetime
     ) -> Candidate | None:

@@ -143,13 +143,24 @@ class Connections(Repository):
         *,
         account_id: str | None,
         apart_from: UUID | None,
+        candidate_id: UUID | None,
+        now: datetime,
     ) -> bool:
-        """Whether another active connection of any tenant stands on the same provider account.
+        """Whether another active connection of any tenant stands on the same provider account, or a grant
+        that waits for completion apart from ``candidate_id``.
 
         An unknown account counts as shared: cutting a stranger's connection is worse than leaving a grant.
         """
         return bool(
-            await self._value("shares_account", environment_id, provider_config_id, account_id, apart_from)
+            await self._value(
+                "shares_account",
+                environment_id,
+                provider_config_id,
+                account_id,
+                apart_from,
+                candidate_id,
+                now,
+            )
         )
 
     async def need_reauth_under(

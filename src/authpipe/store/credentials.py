@@ -127,10 +127,39 @@ class Credentials(Repository):
         *,
         now: datetime,
         lease_until: datetime,
+        as_read: StoredCredential | None = None,
     ) -> StoredCredential | None:
-        """Lease one credential, or None while somebody else holds it."""
-        row = await self._one("claim_one", environment_id, tenant_id, credential_id, now, lease_until)
+        """Lease one credential, or None while somebody else holds it.
+
+        With ``as_read`` also None when the row is not any more as it was read: refreshed, or judged.
+        """
+        row = await self._one(
+            "claim_one",
+            environment_id,
+            tenant_id,
+            credential_id,
+            now,
+            lease_until,
+            None if as_read is None else as_read.version,
+            None if as_read is None else as_read.refresh_due_at,
+        )
         return None if row is None else read(StoredCredential, row)
+
+    async def defer(self, credential: StoredCredential, *, until: datetime) -> bool:
+        """Give the lease back because nobody was asked: that is no failure.  False when the lease is lost."""
+        row = await self._one(
+            "defer",
+            credential.environment_id,
+            credential.tenant_id,
+            credential.credential_id,
+            credential.version,
+            credential.lease,
+            until,
+        )
+        if row is None:
+            return False
+        await self._value("announce", str(credential.credential_id))
+        return True
 
     async def release(self, credential: StoredCredential) -> None:
         """Give a lease back without an attempt having been made."""

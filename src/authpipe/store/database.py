@@ -19,6 +19,8 @@ from authpipe.store.transaction import Transaction
 APP_ROLE = "authpipe_app"
 #: The role for work that crosses environments; taken per transaction, never for a whole connection.
 SYSTEM_ROLE = "authpipe_system"
+#: Seconds to wait for a free connection: a caller hears of a database that is away instead of waiting for it.
+ACQUIRE_S = 5.0
 #: What row-level security reads as "every tenant of this environment".
 EVERY_TENANT = "*"
 
@@ -66,7 +68,7 @@ class Database:
                 # Nothing outlives a transaction here (settings and roles are LOCAL), so the reset query
                 # asyncpg sends at each release, a third of a short read's cost, has nothing to undo.
                 reset=_leave_as_is,
-                command_timeout=30,
+                command_timeout=15,
                 timeout=10,
                 server_settings={"role": APP_ROLE, "application_name": "authpipe", "timezone": "UTC"},
             )
@@ -102,7 +104,7 @@ class Database:
     @asynccontextmanager
     async def system(self) -> AsyncIterator[Transaction]:
         """A transaction across environments, for lookups by one-time hash and claims of due work."""
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self._pool.acquire(timeout=ACQUIRE_S) as connection, connection.transaction():
             await connection.execute(f"SET LOCAL ROLE {SYSTEM_ROLE}")
             yield Transaction(connection)
 
@@ -120,12 +122,12 @@ class Database:
 
         It sees nothing until the statement itself says which tenant it reads.
         """
-        async with self._pool.acquire() as connection:
+        async with self._pool.acquire(timeout=ACQUIRE_S) as connection:
             yield Transaction(connection)
 
     @asynccontextmanager
     async def _scoped(self, environment_id: UUID, tenant: str) -> AsyncIterator[Transaction]:
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self._pool.acquire(timeout=ACQUIRE_S) as connection, connection.transaction():
             await connection.execute(
                 "SELECT set_config('authpipe.environment_id', $1, true),"
                 " set_config('authpipe.tenant_id', $2, true)",

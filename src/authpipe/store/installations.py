@@ -40,6 +40,15 @@ class Installations(Repository):
         row = await self._one("claimed_by", environment_id, provider_config_id, external_id)
         return None if row is None else (row["tenant_id"], row["installation_id"])
 
+    async def lock_claim(self, installation: Installation) -> None:
+        """Hold the claim until the transaction ends: always before the installation's own row."""
+        await self._one(
+            "lock_claim",
+            installation.environment_id,
+            installation.provider_config_id,
+            installation.external_id,
+        )
+
     async def release(self, installation: Installation) -> None:
         """Give up the claim, so that another tenant may install there."""
         await self._run(

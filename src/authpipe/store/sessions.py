@@ -140,6 +140,10 @@ class Sessions(Repository):
         )
         return None if row is None else read(ConnectSession, row)
 
+    async def any_open(self, environment_id: UUID, provider_config_id: UUID) -> bool:
+        """Whether a session of this provider config may still make something."""
+        return bool(await self._value("any_open", environment_id, provider_config_id))
+
     async def overdue(self, *, now: datetime, limit: int) -> list[ConnectSession]:
         """Open sessions past their time, held until the transaction ends: system-wide work."""
         return [read(ConnectSession, row) for row in await self._all("overdue", now, limit)]

@@ -19,6 +19,7 @@ from authpipe.domain.errors import (
 from authpipe.domain.event import ActorKind, Origin
 from authpipe.domain.secret import Secret
 from authpipe.sandbox import seeds
+from authpipe.sandbox.faults import FaultOrder
 from support.hosted import Hosted
 
 if TYPE_CHECKING:
@@ -210,6 +211,70 @@ async def test_every_provider_is_connected_read_and_ended(
         assert (await last(hosted, "installation.deleted"))["upstream"] == upstream
     with pytest.raises(NotConnected):
         await hosted.credential(provider, tenant_id="org_acme", user_id="user_123")
+
+
+async def test_giving_one_grant_back_leaves_another_of_the_same_account(
+    hosted: Hosted, go_and_come_back: Back
+) -> None:
+    """Revoking would end both: the first keeps working."""
+    first, page_of_first = await go_and_come_back()
+    second, page_of_second = await go_and_come_back()
+    with pytest.raises(ConnectError):
+        await hosted.complete(second.session_id, page_of_second.query["completion_code"], user_id="mallory")
+    assert (await last(hosted, "candidate.destroyed"))["upstream"] == "skipped_shared"
+    await hosted.complete(first.session_id, page_of_first.query["completion_code"])
+    assert await hosted.credential(tenant_id="org_acme", user_id="user_123")
+
+
+@pytest.mark.parametrize("name", ["Bo\x00b", "Bo\ud800b"])
+async def test_odd_characters_in_an_account_do_no_harm(hosted: Hosted, connect: Connect, name: str) -> None:
+    """What a person calls themselves at the provider cannot make a callback fail."""
+    hosted.sandbox.state.faults.add(
+        FaultOrder(
+            "status",
+            provider="discord",
+            path_contains="/oauth2/@me",
+            status=200,
+            body={"user": {"id": "1", "username": name}},
+            times=1,
+        )
+    )
+    connection = (await connect()).connection
+    assert connection is not None
+    assert (connection.account_name or "").startswith("Bo")
+
+
+async def test_a_provider_that_was_switched_off_connects_nothing_any_more(
+    hosted: Hosted, go_and_come_back: Back
+) -> None:
+    """Also what was under way: the grant is given back."""
+    session, page = await go_and_come_back()
+    configs = hosted.rooms.connecting.provider_configs
+    await configs.update(
+        hosted.scene.environment_id, session.provider_config_id, {"enabled": False}, origin=BACKEND
+    )
+    with pytest.raises(Conflict) as refused:
+        await hosted.complete(session.session_id, page.query["completion_code"])
+    assert refused.value.code == "provider_disabled"
+    assert alive(hosted) == []
+    with pytest.raises(Conflict):
+        await hosted.mint()
+
+
+async def test_codes_and_tokens_of_one_address_are_not_sent_to_another(
+    hosted: Hosted, go_and_come_back: Back
+) -> None:
+    """While a session is open its provider config stays where it is."""
+    session, _ = await go_and_come_back("dialpad")
+    configs = hosted.rooms.connecting.provider_configs
+    with pytest.raises(Conflict) as refused:
+        await configs.update(
+            hosted.scene.environment_id,
+            session.provider_config_id,
+            {"base_url": "http://127.0.0.1:9/elsewhere", "client_secret": Secret("entered-again-0000")},
+            origin=BACKEND,
+        )
+    assert refused.value.code == "in_use"
 
 
 async def test_what_does_not_exist_cannot_be_ended(hosted: Hosted) -> None:

@@ -16,7 +16,7 @@ from authpipe.sandbox import seeds
 from support.hosted import Hosted
 
 if TYPE_CHECKING:
-    from conftest import Connect
+    from conftest import Back, Connect
 
 BACKEND = Origin(actor_kind=ActorKind.API_KEY, actor_id="test")
 FIRST, SECOND = "310000000000000001", "310000000000000002"
@@ -102,6 +102,45 @@ async def test_removing_an_installation_frees_the_workspace_and_keeps_users_conn
     other = (await connect(kind="installation", tenant_id="org_other", guild_id=FIRST)).installation
     assert other is not None
     assert other.tenant_id == "org_other"
+
+
+async def test_a_removed_installation_is_not_brought_back_by_a_repair_under_way(
+    hosted: Hosted, connect: Connect, go_and_come_back: Back
+) -> None:
+    """The session began before the removal and is completed after it."""
+    installation = (await connect(kind="installation", guild_id=FIRST)).installation
+    assert installation is not None
+    session, page = await go_and_come_back(
+        kind="installation", guild_id=FIRST, reconnect_id=installation.installation_id
+    )
+    await hosted.rooms.connecting.disconnection.installation(
+        hosted.scene.environment_id, installation.installation_id, origin=BACKEND
+    )
+    with pytest.raises(ConnectError) as refused:
+        await hosted.complete(session.session_id, page.query["completion_code"])
+    assert refused.value.code == "installation_ended"
+    with pytest.raises(NotConnected):
+        await hosted.credential(tenant_id="org_acme", credential_for=CredentialFor.INSTALLATION)
+    with pytest.raises(Conflict, match="removed"):
+        await hosted.rooms.connecting.direct_storage.webhook_secret(
+            hosted.scene.environment_id,
+            installation.installation_id,
+            Secret("https://hooks.example.com/late"),
+            origin=BACKEND,
+        )
+
+
+async def test_giving_one_grant_back_leaves_another_that_waits(
+    hosted: Hosted, go_and_come_back: Back
+) -> None:
+    """Two tabs installed in the same guild: refusing the one does not throw the bot out of the other."""
+    first, page_of_first = await go_and_come_back(kind="installation", guild_id=FIRST)
+    second, page_of_second = await go_and_come_back(kind="installation", guild_id=FIRST)
+    with pytest.raises(ConnectError, match="not the one"):
+        await hosted.complete(first.session_id, page_of_first.query["completion_code"], user_id="mallory")
+    assert bots(hosted, FIRST)
+    made = await hosted.complete(second.session_id, page_of_second.query["completion_code"])
+    assert made.installation is not None
 
 
 async def _only(hosted: Hosted) -> UUID:

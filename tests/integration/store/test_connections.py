@@ -136,6 +136,8 @@ async def test_an_account_is_shared_when_another_tenant_stands_on_it(
                 config.provider_config_id,
                 account_id=account_id,
                 apart_from=first.connection_id,
+                candidate_id=None,
+                now=scene.clock.now(),
             )
 
     assert not await shared("ada")

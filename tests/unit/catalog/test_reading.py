@@ -127,7 +127,7 @@ def test_what_is_not_the_value_does_not_match(value: object) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"\xff\xfe\xfd", b"{", b"[" * 100_000, b"9" * 10_000, b"null"],
+    [b"", b"\xff\xfe\xfd", b"{", b"[" * 100_000, b"null"],
     ids=lambda body: repr(body[:4]),
 )
 def test_a_body_that_is_no_json_is_no_document(body: bytes) -> None:

@@ -23,7 +23,7 @@ def rejected(error: str) -> ProviderRejected:
         ("token_revoked", RefreshFailure.REVOKED),
         ("account_inactive", RefreshFailure.REVOKED),
         ("invalid_client", RefreshFailure.APP_WIDE),
-        ("unauthorized_client", RefreshFailure.APP_WIDE),
+        ("unauthorized_client", RefreshFailure.MISCONFIGURED),
         ("incorrect_client_credentials", RefreshFailure.APP_WIDE),
         ("bad_client_secret", RefreshFailure.APP_WIDE),
         ("invalid_scope", RefreshFailure.MISCONFIGURED),

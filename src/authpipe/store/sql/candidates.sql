@@ -7,6 +7,13 @@ INSERT INTO candidates (
 -- name: of_session
 SELECT * FROM candidates WHERE environment_id = $1 AND tenant_id = $2 AND session_id = $3;
 
+-- name: waits_for
+SELECT EXISTS (
+    SELECT FROM candidates
+    WHERE environment_id = $1 AND provider_config_id = $2 AND account ->> 'id' = $3
+      AND candidate_id IS DISTINCT FROM $4 AND lease IS NULL AND expires_at > $5
+);
+
 -- name: take
 DELETE FROM candidates WHERE environment_id = $1 AND tenant_id = $2 AND session_id = $3
   AND (lease IS NULL OR lease_until <= $4)

@@ -53,6 +53,12 @@ WHERE environment_id = $1 AND tenant_id = $2 AND session_id = $3
   AND status IN ('pending', 'opened', 'authorizing', 'candidate')
 RETURNING *;
 
+-- name: any_open
+SELECT EXISTS (
+    SELECT FROM connect_sessions WHERE environment_id = $1 AND provider_config_id = $2
+      AND status IN ('pending', 'opened', 'authorizing', 'candidate')
+);
+
 -- name: overdue
 SELECT * FROM connect_sessions
 WHERE expires_at <= $1 AND status IN ('pending', 'opened', 'authorizing', 'candidate')

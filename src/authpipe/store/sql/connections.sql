@@ -53,6 +53,10 @@ SELECT EXISTS (
     SELECT FROM connections
     WHERE environment_id = $1 AND provider_config_id = $2 AND connection_id IS DISTINCT FROM $4
       AND status = 'active' AND (account_id = $3 OR account_id IS NULL OR $3 IS NULL)
+) OR EXISTS (
+    SELECT FROM candidates
+    WHERE environment_id = $1 AND provider_config_id = $2 AND candidate_id IS DISTINCT FROM $5
+      AND lease IS NULL AND expires_at > $6 AND (account ->> 'id' = $3 OR $3 IS NULL)
 );
 
 -- name: under_installation

@@ -44,6 +44,12 @@ UPDATE credentials SET
     outcome_unknown = outcome_unknown OR lease IS NOT NULL
 WHERE environment_id = $1 AND tenant_id = $2 AND credential_id = $3
   AND (lease IS NULL OR lease_until <= $4)
+  AND ($6::bigint IS NULL OR (version = $6 AND refresh_due_at IS NOT DISTINCT FROM $7))
+RETURNING *;
+
+-- name: defer
+UPDATE credentials SET refresh_due_at = $6, lease = NULL, lease_until = NULL
+WHERE environment_id = $1 AND tenant_id = $2 AND credential_id = $3 AND version = $4 AND lease = $5
 RETURNING *;
 
 -- name: release
@@ -75,9 +81,16 @@ WHERE environment_id = $1 AND tenant_id = $2 AND credential_id = $3 AND version 
 RETURNING *;
 
 -- name: purge_previous
-UPDATE credentials SET
+WITH past AS MATERIALIZED (
+    SELECT environment_id, tenant_id, credential_id FROM credentials
+    WHERE previous_until <= $1 ORDER BY previous_until LIMIT 1000
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE credentials c SET
     previous_secret_ciphertext = NULL, previous_refresh_ciphertext = NULL, previous_until = NULL
-WHERE previous_until <= $1;
+FROM past
+WHERE c.environment_id = past.environment_id AND c.tenant_id = past.tenant_id
+  AND c.credential_id = past.credential_id;
 
 -- name: due_count
 SELECT count(*) FROM (

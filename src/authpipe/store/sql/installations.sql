@@ -5,6 +5,11 @@ ON CONFLICT (environment_id, provider_config_id, external_id)
     DO UPDATE SET external_id = excluded.external_id
 RETURNING tenant_id, installation_id;
 
+-- name: lock_claim
+SELECT tenant_id FROM installation_claims
+WHERE environment_id = $1 AND provider_config_id = $2 AND external_id = $3
+FOR UPDATE;
+
 -- name: claimed_by
 SELECT tenant_id, installation_id FROM installation_claims
 WHERE environment_id = $1 AND provider_config_id = $2 AND external_id = $3;
