@@ -10,6 +10,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 from granian.constants import Interfaces
@@ -110,7 +111,8 @@ def _options(settings: Settings) -> dict[str, Any]:
         "backlog": _BACKLOG,
         "websockets": False,
         "log_level": LogLevels(settings.log_level.lower()),
-        "log_dictconfig": SERVER_LOG_CONFIG,
+        # A copy: granian writes its level into what it is given.
+        "log_dictconfig": deepcopy(SERVER_LOG_CONFIG),
         # Requests are logged by the application, which knows their routes.
         "log_access": False,
     }
