@@ -65,13 +65,25 @@ async def activate_installation(
     if existing is None:
         installation = wanted
         await transaction.installations.add(wanted)
-        await transaction.connections.adopt(
+        adopted = await transaction.connections.adopt(
             config.environment_id,
             place.tenant_id,
             config.provider_config_id,
             installation_id=wanted.installation_id,
             at=at,
         )
+        for connection in adopted:
+            await record(
+                transaction,
+                EventType.CONNECTION_UPDATED,
+                environment_id=config.environment_id,
+                tenant_id=place.tenant_id,
+                object_kind="connection",
+                object_id=connection.connection_id,
+                origin=origin,
+                at=at,
+                data={"provider": config.provider, "installation_id": str(wanted.installation_id)},
+            )
     else:
         if existing.external_id != grant.account_id:
             raise mismatch(provider)

@@ -55,7 +55,8 @@ class Amendment:
             if wanted.label != before.label:
                 await self._check_label(transaction, wanted)
             if wanted.is_primary and not before.is_primary:
-                await transaction.connections.make_primary(before, at=now)
+                for other in await transaction.connections.make_primary(before, at=now):
+                    await _told(transaction, EventType.CONNECTION_UPDATED, other, origin, now)
             after = await transaction.connections.update(wanted, at=now)
             await _told(transaction, EventType.CONNECTION_UPDATED, after, origin, now)
         return after
@@ -77,7 +78,8 @@ class Amendment:
             if wanted == before:
                 return before
             if wanted.is_primary and not before.is_primary:
-                await transaction.installations.make_primary(before, at=now)
+                for other in await transaction.installations.make_primary(before, at=now):
+                    await _told(transaction, EventType.INSTALLATION_UPDATED, other, origin, now)
             after = await transaction.installations.update(wanted, at=now)
             await _told(transaction, EventType.INSTALLATION_UPDATED, after, origin, now)
         return after

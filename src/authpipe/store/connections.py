@@ -124,9 +124,9 @@ class Connections(Repository):
         )
         return None if row is None else read(Connection, row)
 
-    async def make_primary(self, connection: Connection, *, at: datetime) -> None:
-        """Take the primary mark from the user's other connections of the provider."""
-        await self._run(
+    async def make_primary(self, connection: Connection, *, at: datetime) -> list[Connection]:
+        """Take the primary mark from the user's other connections of the provider, and return those."""
+        rows = await self._all(
             "clear_primary",
             connection.environment_id,
             connection.tenant_id,
@@ -135,6 +135,7 @@ class Connections(Repository):
             connection.connection_id,
             at,
         )
+        return [read(Connection, row) for row in rows]
 
     async def account_is_shared(
         self,
@@ -178,6 +179,7 @@ class Connections(Repository):
         *,
         installation_id: UUID,
         at: datetime,
-    ) -> int:
-        """Place connections made before the tenant's first installation under it; returns how many."""
-        return await self._run("adopt", environment_id, tenant_id, provider_config_id, installation_id, at)
+    ) -> list[Connection]:
+        """Place connections made before the tenant's first installation under it, and return them."""
+        rows = await self._all("adopt", environment_id, tenant_id, provider_config_id, installation_id, at)
+        return [read(Connection, row) for row in rows]

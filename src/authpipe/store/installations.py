@@ -153,9 +153,9 @@ class Installations(Repository):
         )
         return None if row is None else read(Installation, row)
 
-    async def make_primary(self, installation: Installation, *, at: datetime) -> None:
-        """Take the primary mark from the tenant's other installations of the provider."""
-        await self._run(
+    async def make_primary(self, installation: Installation, *, at: datetime) -> list[Installation]:
+        """Take the primary mark from the tenant's other installations of the provider, and return those."""
+        rows = await self._all(
             "clear_primary",
             installation.environment_id,
             installation.tenant_id,
@@ -163,3 +163,4 @@ class Installations(Repository):
             installation.installation_id,
             at,
         )
+        return [read(Installation, row) for row in rows]

@@ -118,7 +118,10 @@ async def test_labels_and_the_primary_mark_are_changed(api: Api) -> None:
     is_problem(await api.call("PATCH", path, json={"label": "one"}), 409, "label_taken")
     assert (await api.call("PATCH", path, json={"label": None})).json()["label"] is None
     assert (await api.call("PATCH", path, json={})).status_code == 200
-    assert len(await api.events("connection.updated")) == 2
+    told = await api.events("connection.updated")
+    assert [event["object_id"] for event in told].count(str(two.connection_id)) == 2
+    [lost] = [event for event in told if event["object_id"] == str(one.connection_id)]
+    assert lost["data"]["is_primary"] is False, "the mark that was taken away is told as well"
     for body, field in (
         ({"label": ""}, "label"),
         ({"label": "a\nb"}, "label"),

@@ -137,7 +137,7 @@ async def test_a_candidate_nobody_completes_is_revoked_and_destroyed(
     assert await last(hosted, "candidate.destroyed") == {"reason": "not_completed", "upstream": "revoked"}
 
 
-async def test_a_connection_stands_under_the_tenants_installation(connect: Connect) -> None:
+async def test_a_connection_stands_under_the_tenants_installation(hosted: Hosted, connect: Connect) -> None:
     """Also one that was made before it."""
     before = (await connect(user_id="early")).connection
     installed = (await connect(kind="installation")).installation
@@ -147,6 +147,9 @@ async def test_a_connection_stands_under_the_tenants_installation(connect: Conne
     assert after is not None
     assert before.installation_id is None
     assert after.installation_id == installed.installation_id
+    [told] = await hosted.events("connection.updated")
+    assert told.object_id == str(before.connection_id)
+    assert told.data["installation_id"] == str(installed.installation_id)
     repaired = (await connect(user_id="early")).connection
     assert repaired is not None
     assert repaired.installation_id == installed.installation_id

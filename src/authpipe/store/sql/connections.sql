@@ -46,7 +46,8 @@ RETURNING *;
 -- name: clear_primary
 UPDATE connections SET is_primary = false, updated_at = $6, version = version + 1
 WHERE environment_id = $1 AND tenant_id = $2 AND provider = $3 AND coalesce(user_id, '') = coalesce($4, '')
-  AND connection_id <> $5 AND is_primary;
+  AND connection_id <> $5 AND is_primary
+RETURNING *;
 
 -- name: shares_account
 SELECT EXISTS (
@@ -67,4 +68,5 @@ RETURNING *;
 -- name: adopt
 UPDATE connections SET installation_id = $4, updated_at = $5, version = version + 1
 WHERE environment_id = $1 AND tenant_id = $2 AND provider_config_id = $3 AND installation_id IS NULL
-  AND status <> 'revoked';
+  AND status <> 'revoked'
+RETURNING *;

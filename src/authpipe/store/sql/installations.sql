@@ -60,4 +60,5 @@ RETURNING *;
 
 -- name: clear_primary
 UPDATE installations SET is_primary = false, updated_at = $5, version = version + 1
-WHERE environment_id = $1 AND tenant_id = $2 AND provider = $3 AND installation_id <> $4 AND is_primary;
+WHERE environment_id = $1 AND tenant_id = $2 AND provider = $3 AND installation_id <> $4 AND is_primary
+RETURNING *;
