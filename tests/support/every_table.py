@@ -14,6 +14,10 @@ NOW = datetime(2026, 5, 17, tzinfo=UTC)
 ENVIRONMENT_WIDE = frozenset(
     {"environments", "api_keys", "provider_configs", "installation_claims", "idempotency_keys"}
 )
+#: Tables that only system-wide work sees.
+SYSTEM_ONLY = frozenset(
+    {"operators", "operator_sessions", "sign_in_attempts", "unchained_events", "audit_chain", "audit_heads"}
+)
 #: Alembic's own.
 NOT_OURS = frozenset({"alembic_version"})
 
@@ -44,13 +48,13 @@ def rows_of(environment_id: UUID, tenant_id: str, number: int) -> dict[str, dict
         },
         "api_keys": {
             "environment_id": environment_id, "api_key_id": other(1), "name": "key", "prefix": "ap",
-            "created_at": NOW,
+            "role": "admin", "created_at": NOW,
             "key_hash": mark + environment_id.bytes,
         },
         "tenants": {**place, "created_at": NOW},
         "data_keys": {
             **place, "key_id": other(2), "kek_id": "kek", "wrapped": mark, "is_primary": False,
-            "created_at": NOW,
+            "created_at": NOW, "retired_at": NOW,
         },
         "provider_configs": {
             "environment_id": environment_id, **config, **made, "enabled": True, "attachment": "user",
@@ -93,6 +97,20 @@ def rows_of(environment_id: UUID, tenant_id: str, number: int) -> dict[str, dict
             "environment_id": environment_id, "api_key_id": other(1), "idempotency_key": f"{number}",
             "request_hash": mark, "row_id": other(10), "created_at": NOW,
         },
+        "operators": {**made, "operator_id": other(11), "email": f"{other(11)}@example.com", "role": "owner"},
+        "operator_sessions": {
+            **ends, "session_id": other(12), "session_hash": mark + environment_id.bytes,
+            "operator_id": other(11), "method": "password", "last_seen_at": NOW,
+        },
+        "sign_in_attempts": {
+            **ends, "attempt_id": other(13), "state_hash": mark + environment_id.bytes, "browser_hash": mark,
+            "nonce_hash": mark, "verifier_ciphertext": mark,
+        },
+        "unchained_events": {"environment_id": environment_id, "event_id": other(14)},
+        "audit_chain": {
+            "environment_id": environment_id, "position": number, "event_id": other(9), "hash": bytes(32),
+        },
+        "audit_heads": {"environment_id": other(15), "position": number, "hash": bytes(32)},
     }  # fmt: skip
 
 

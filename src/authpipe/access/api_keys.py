@@ -7,6 +7,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from authpipe.access.key_text import key_hash, key_prefix, new_key
+from authpipe.domain.access import ApiKeyRole
 from authpipe.domain.clock import Clock
 from authpipe.domain.environment import ApiKey
 from authpipe.domain.errors import InvalidInput, NotFound
@@ -30,7 +31,14 @@ class ApiKeys:
     clock: Clock
 
     async def create(
-        self, environment_id: UUID, *, name: str, expires_in: timedelta | None = None, origin: Origin
+        self,
+        environment_id: UUID,
+        *,
+        name: str,
+        role: ApiKeyRole = ApiKeyRole.ADMIN,
+        tenant_id: str | None = None,
+        expires_in: timedelta | None = None,
+        origin: Origin,
     ) -> tuple[ApiKey, Secret]:
         """A new key and its text, which is stored nowhere and can never be shown again.
 
@@ -51,6 +59,9 @@ class ApiKeys:
             environment_id=environment_id,
             name=name,
             prefix=key_prefix(text),
+            role=role,
+            tenant_id=tenant_id,
+            replaced_by=None,
             created_at=now,
             expires_at=None if expires_in is None else now + expires_in,
             revoked_at=None,

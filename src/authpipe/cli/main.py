@@ -7,6 +7,7 @@ import sys
 import typer
 
 from authpipe.cli import (
+    api_keys,
     configs,
     connect,
     connections,
@@ -15,7 +16,6 @@ from authpipe.cli import (
     dev,
     environments,
     installations,
-    keys,
     processes,
     providers,
     setup,
@@ -35,7 +35,7 @@ _GROUPS = (
     providers,
     environments,
     configs,
-    keys,
+    api_keys,
     version,
 )
 

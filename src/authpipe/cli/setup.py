@@ -47,7 +47,7 @@ def init(as_json: Json = False) -> None:
     print_line(f"database        {_database(settings)}, schema up to date")
     if name:
         print_line(f"environment     {name} ({'made' if made else 'was there'})")
-        print_line("Next: authpipe dev, or authpipe keys create and authpipe serve")
+        print_line("Next: authpipe dev, or authpipe api-keys create and authpipe serve")
     else:
         print_line("Next: authpipe environments create NAME --kind production")
 

@@ -7,6 +7,11 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from authpipe.domain.access import ApiKeyRole
+
+#: The workspace itself: what belongs to no environment (operators, their sign-ins) is recorded under it.
+WORKSPACE_ID = UUID(int=0)
+
 
 class EnvironmentKind(StrEnum):
     """What an environment is for.  Production is stricter: https return URLs only."""
@@ -33,12 +38,19 @@ class Environment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """An API key as stored: its hash is in the database, its text was shown once."""
+    """An API key as stored: its hash is in the database, its text was shown once.
+
+    With a ``tenant_id`` it reaches that tenant's objects and nothing else of the environment.
+    ``replaced_by`` is the key that was made in its place and outlives it.
+    """
 
     api_key_id: UUID
     environment_id: UUID
     name: str
     prefix: str
+    role: ApiKeyRole
+    tenant_id: str | None
+    replaced_by: UUID | None
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None

@@ -14,6 +14,7 @@ class ActorKind(StrEnum):
     """Who acted."""
 
     API_KEY = "api_key"
+    OPERATOR = "operator"
     BROWSER = "browser"
     WORKER = "worker"
     PROVIDER = "provider"

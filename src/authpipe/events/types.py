@@ -11,9 +11,26 @@ class EventType(StrEnum):
     ENVIRONMENT_CREATED = "environment.created"
     ENVIRONMENT_UPDATED = "environment.updated"
     API_KEY_CREATED = "api_key.created"
+    API_KEY_ROTATED = "api_key.rotated"
     API_KEY_REVOKED = "api_key.revoked"
+    API_KEY_REFUSED = "api_key.refused"
     TENANT_CREATED = "tenant.created"
     TENANT_UPDATED = "tenant.updated"
+    TENANT_ERASED = "tenant.erased"
+
+    KEYSET_ROTATED = "keyset.rotated"
+    KEYSET_REWRAPPED = "keyset.rewrapped"
+    KEYSET_REENCRYPTED = "keyset.reencrypted"
+    KEYSET_KEY_DESTROYED = "keyset.key_destroyed"
+
+    OPERATOR_ADDED = "operator.added"
+    OPERATOR_UPDATED = "operator.updated"
+    OPERATOR_DISABLED = "operator.disabled"
+    OPERATOR_SIGNED_IN = "operator.signed_in"
+    OPERATOR_SIGN_IN_FAILED = "operator.sign_in_failed"
+    OPERATOR_LOCKED = "operator.locked"
+    OPERATOR_SIGNED_OUT = "operator.signed_out"
+    OPERATOR_SESSION_REVOKED = "operator.session_revoked"
 
     PROVIDER_CONFIG_CREATED = "provider_config.created"
     PROVIDER_CONFIG_UPDATED = "provider_config.updated"
@@ -45,5 +62,6 @@ class EventType(StrEnum):
     INSTALLATION_DELETED = "installation.deleted"
 
     CREDENTIAL_STORED = "credential.stored"
+    CREDENTIAL_READ = "credential.read"
     CREDENTIAL_REFRESHED = "credential.refreshed"
     CREDENTIAL_REFRESH_FAILED = "credential.refresh_failed"

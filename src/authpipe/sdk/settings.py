@@ -51,7 +51,7 @@ def read_settings(
         )
     if not api_key:
         raise ConfigurationError(
-            "no API key: set AUTHPIPE_API_KEY or pass api_key= (make one with `authpipe keys create`)"
+            "no API key: set AUTHPIPE_API_KEY or pass api_key= (make one with `authpipe api-keys create`)"
         )
     if not api_key.isascii() or not api_key.isprintable() or " " in api_key:
         # An HTTP library would quote the whole header in its own complaint.

@@ -67,6 +67,8 @@ class ApiKeys(Repository):
             key.name,
             key.prefix,
             key_hash,
+            key.role.value,
+            key.tenant_id,
             key.created_at,
             key.expires_at,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import UUID
 
 from authpipe.domain.errors import VaultError
@@ -34,9 +35,11 @@ class DataKeys(Repository):
             for row in rows
         ]
 
-    async def demote(self, environment_id: UUID, tenant_id: str | None, key_id: UUID) -> bool:
+    async def demote(
+        self, environment_id: UUID, tenant_id: str | None, key_id: UUID, *, at: datetime
+    ) -> bool:
         """Take the primary mark from a key.  False when it did not have it."""
-        return await self._run("demote", environment_id, tenant_id or _ENVIRONMENT_KEYSET, key_id) == 1
+        return await self._run("demote", environment_id, tenant_id or _ENVIRONMENT_KEYSET, key_id, at) == 1
 
     async def add_primary(self, key: WrappedKey) -> bool:
         """Store a new primary.  False when the keyset has one."""

@@ -27,7 +27,7 @@ class DatabaseKeysets:
         """Add a primary in place of ``replaces``.  False when another replica was first."""
         async with self._database.keysets(key.environment_id, key.tenant_id) as transaction:
             if replaces is not None and not await transaction.data_keys.demote(
-                key.environment_id, key.tenant_id, replaces
+                key.environment_id, key.tenant_id, replaces, at=key.created_at
             ):
                 return False
             return await transaction.data_keys.add_primary(key)

@@ -109,32 +109,32 @@ def test_what_an_environment_refuses_is_one_line(cli: Cli) -> None:
 
 def test_a_key_is_shown_once(cli: Cli) -> None:
     """Standard output is the key and nothing else; no later command knows it."""
-    ran = cli.ok("keys", "create", "--name", "checkout", "--expires-in", "90d")
+    ran = cli.ok("api-keys", "create", "--name", "checkout", "--expires-in", "90d")
     key = ran.out.strip()
     assert key.startswith(KEY)
     assert "cannot be shown again" in ran.err
-    listing = cli.ok("keys", "list", "--json")
+    listing = cli.ok("api-keys", "list", "--json")
     assert key not in listing.out
     (found,) = [each for each in listing.json["data"] if each["name"] == "checkout"]
     assert found["status"] == "active"
     assert found["expires_at"] is not None
-    assert found["prefix"] in cli.ok("keys", "list").out
+    assert found["prefix"] in cli.ok("api-keys", "list").out
 
 
 def test_a_key_is_revoked_by_its_prefix(cli: Cli) -> None:
     """It stays in the list, as revoked."""
-    made = cli.ok("keys", "create", "--json").json
+    made = cli.ok("api-keys", "create", "--json").json
     assert made["key"].startswith(made["prefix"])
-    ended = cli.ok("keys", "revoke", made["prefix"], "--json").json
+    ended = cli.ok("api-keys", "revoke", made["prefix"], "--json").json
     assert (ended["id"], ended["status"]) == (made["id"], "revoked")
-    ran = cli("keys", "revoke", "apk_aaaaaaaa")
+    ran = cli("api-keys", "revoke", "apk_aaaaaaaa")
     assert ran.code == 1
-    assert "authpipe keys list" in ran.complaint
+    assert "authpipe api-keys list" in ran.complaint
 
 
 def test_a_length_of_life_has_a_unit(cli: Cli) -> None:
     """Anything else is refused with an example."""
-    ran = cli("keys", "create", "--expires-in", "soon")
+    ran = cli("api-keys", "create", "--expires-in", "soon")
     assert ran.code == 1
     assert "90d" in ran.complaint
 
@@ -254,8 +254,8 @@ def test_an_unknown_provider_gets_a_suggestion(fresh: Cli) -> None:
     "arguments",
     [
         ("keyz",),
-        ("keys", "revoke"),
-        ("keys", "list", "--nonsense"),
+        ("api-keys", "revoke"),
+        ("api-keys", "list", "--nonsense"),
         ("environments", "create", "x", "--kind", "staging"),
         ("connections", "list", "--limit", "0"),
         ("credential", "get", "discord"),
@@ -272,7 +272,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(fresh: Cli, arguments: tuple[st
     ("settings", "remedy"),
     [
         ({}, "AUTHPIPE_URL"),
-        ({"AUTHPIPE_URL": "http://127.0.0.1:9"}, "authpipe keys create"),
+        ({"AUTHPIPE_URL": "http://127.0.0.1:9"}, "authpipe api-keys create"),
         (
             {"AUTHPIPE_URL": "http://127.0.0.1:9", "AUTHPIPE_API_KEY": "apk_aaaaaaaa_canary"},
             "authpipe serve",
@@ -327,5 +327,5 @@ def test_every_command_has_help_and_is_on_the_reference_page() -> None:
     groups = {path[0] for path in found}
     assert groups >= {
         "init", "migrate", "dev", "serve", "worker", "sandbox", "demo", "environments", "configs", "connect",
-        "credential", "connections", "installations", "providers", "keys", "version",
+        "credential", "connections", "installations", "providers", "api-keys", "version",
     }  # fmt: skip

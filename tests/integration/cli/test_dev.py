@@ -117,7 +117,7 @@ def test_the_key_stays_the_same(fresh: Cli) -> None:
     keys = []
     for revoked in (False, False, True):
         if revoked:
-            fresh.ok("keys", "revoke", keys[-1])
+            fresh.ok("api-keys", "revoke", keys[-1])
         port, sandbox_port = free_ports(2)
         with fresh.running(
             "dev", "--json", "--port", str(port), "--sandbox-port", str(sandbox_port)

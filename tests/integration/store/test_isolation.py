@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 from authpipe.store.database import APP_ROLE, SYSTEM_ROLE, Database
-from support.every_table import ENVIRONMENT_WIDE, count, insert, rows_of, tables
+from support.every_table import ENVIRONMENT_WIDE, SYSTEM_ONLY, count, insert, rows_of, tables
 from support.postgres import Dsns
 
 FIRST, SECOND = UUID(int=0xA << 64), UUID(int=0xB << 64)
@@ -152,7 +152,7 @@ async def expect_nothing(database: Database, filled: Filled) -> None:
 async def test_a_tenant_reads_its_own_rows_only(filled: Filled) -> None:
     """One row of each tenant's table, and of the environment's tables those of this environment."""
     async with filled.database.tenant(FIRST, HERE) as transaction:
-        for table in filled.tables:
+        for table in set(filled.tables) - SYSTEM_ONLY:
             rows = await transaction.connection.fetch(f"SELECT * FROM {table}")
             assert {row["environment_id"] for row in rows} == {FIRST}, table
             if table not in ENVIRONMENT_WIDE:
@@ -162,7 +162,7 @@ async def test_a_tenant_reads_its_own_rows_only(filled: Filled) -> None:
 async def test_an_environment_reads_all_its_tenants_and_no_other_environment(filled: Filled) -> None:
     """Environment-wide work sees both tenants and stays inside."""
     async with filled.database.environment(SECOND) as transaction:
-        for table in filled.tables:
+        for table in set(filled.tables) - SYSTEM_ONLY:
             rows = await transaction.connection.fetch(f"SELECT * FROM {table}")
             assert {row["environment_id"] for row in rows} == {SECOND}, table
             if table not in ENVIRONMENT_WIDE:
@@ -175,7 +175,7 @@ async def test_a_tenant_cannot_insert_for_another(
 ) -> None:
     """Neither for another tenant of its environment nor for any of another environment."""
     for table, row in rows_of(environment_id, tenant_id or HERE, 3).items():
-        if (table in ENVIRONMENT_WIDE) != (tenant_id is None):
+        if table in SYSTEM_ONLY or (table in ENVIRONMENT_WIDE) != (tenant_id is None):
             continue
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
             async with filled.database.tenant(FIRST, HERE) as transaction:
@@ -184,8 +184,8 @@ async def test_a_tenant_cannot_insert_for_another(
 
 async def test_a_tenant_cannot_change_or_delete_anothers_rows(filled: Filled) -> None:
     """An UPDATE or DELETE without any WHERE clause touches its own rows alone."""
-    before = {table: await others(filled, table) for table in filled.tables}
-    for table in set(filled.tables) - {"events"}:
+    before = {table: await others(filled, table) for table in set(filled.tables) - SYSTEM_ONLY}
+    for table in set(filled.tables) - SYSTEM_ONLY - {"events"}:
         order = "wrapped = wrapped" if table == "data_keys" else "created_at = 'epoch'"
         if table == "credentials":
             order = "updated_at = 'epoch'"
@@ -211,10 +211,25 @@ async def others(filled: Filled, table: str) -> list[asyncpg.Record]:
 
 async def test_a_row_cannot_be_moved_to_another_tenant(filled: Filled) -> None:
     """The check on what is written is as strict as that on what is read."""
-    for table in sorted(set(filled.tables) - ENVIRONMENT_WIDE - {"events"}):
+    for table in sorted(set(filled.tables) - ENVIRONMENT_WIDE - SYSTEM_ONLY - {"events"}):
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
             async with filled.database.tenant(FIRST, HERE) as transaction:
                 await transaction.connection.execute(f"UPDATE {table} SET tenant_id = '{THERE}_2'")
+
+
+async def test_the_workspaces_own_tables_are_closed_to_environments(filled: Filled) -> None:
+    """Operators, sign-ins and the audit chain are seen and written by system-wide work alone."""
+    for table in sorted(SYSTEM_ONLY):
+        async with filled.database.environment(FIRST) as transaction:
+            assert await count(transaction.connection, table) == 0, table
+        for statement in (f"DELETE FROM {table}", f"INSERT INTO {table} SELECT * FROM {table}"):
+            if table == "unchained_events" and statement.startswith("INSERT"):
+                continue
+            with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied"):
+                async with filled.database.environment(FIRST) as transaction:
+                    await transaction.connection.execute(statement)
+        async with filled.database.system() as transaction:
+            assert await count(transaction.connection, table) > 0, table
 
 
 async def test_events_can_be_added_and_never_changed(filled: Filled) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from authpipe.access.known_keys import KnownKeys
+from authpipe.domain.access import ApiKeyRole
 from authpipe.domain.environment import ApiKey, Environment, EnvironmentKind
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -26,6 +27,9 @@ def key(number: int) -> ApiKey:
         environment_id=UUID(int=1),
         name="k",
         prefix="apk_aaaaaaaa",
+        role=ApiKeyRole.ADMIN,
+        tenant_id=None,
+        replaced_by=None,
         created_at=NOW,
         expires_at=None,
         revoked_at=None,

@@ -1,6 +1,7 @@
 -- name: insert
-INSERT INTO api_keys (environment_id, api_key_id, name, prefix, key_hash, created_at, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7);
+INSERT INTO api_keys (
+    environment_id, api_key_id, name, prefix, key_hash, role, tenant_id, created_at, expires_at
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
 
 -- name: all
 SELECT * FROM api_keys WHERE environment_id = $1 ORDER BY api_key_id;

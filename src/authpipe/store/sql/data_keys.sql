@@ -2,7 +2,7 @@
 SELECT * FROM data_keys WHERE environment_id = $1 AND tenant_id = $2 ORDER BY created_at, key_id;
 
 -- name: demote
-UPDATE data_keys SET is_primary = false
+UPDATE data_keys SET is_primary = false, retired_at = $4
 WHERE environment_id = $1 AND tenant_id = $2 AND key_id = $3 AND is_primary;
 
 -- name: insert_primary

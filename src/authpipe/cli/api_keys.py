@@ -1,4 +1,4 @@
-"""``authpipe keys``: the API keys of an environment."""
+"""``authpipe api-keys``: the API keys of an environment."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def add_to(app: typer.Typer) -> None:
     group.command("create")(create)
     group.command("list")(list_keys)
     group.command("revoke")(revoke)
-    app.add_typer(group, name="keys", rich_help_panel="Administer")
+    app.add_typer(group, name="api-keys", rich_help_panel="Administer")
 
 
 def create(
@@ -60,7 +60,7 @@ def create(
     print_line(text.reveal())
     typer.echo(
         f"A key of {environment}. Keep it now: it cannot be shown again. "
-        f"To end it: authpipe keys revoke {key.prefix} -e {environment}",
+        f"To end it: authpipe api-keys revoke {key.prefix} -e {environment}",
         err=True,
     )
 
@@ -82,7 +82,7 @@ def list_keys(environment: EnvironmentName = DEVELOPMENT, as_json: Json = False)
             (key.prefix, key.name, key_status(key, now), key.created_at, key.expires_at, key.last_used_at)
             for key in keys
         ],
-        empty=f"no key in {environment} yet: authpipe keys create -e {environment}",
+        empty=f"no key in {environment} yet: authpipe api-keys create -e {environment}",
     )
 
 
@@ -112,7 +112,7 @@ def _chosen(keys: list[ApiKey], wanted: str) -> ApiKey:
     for key in keys:
         if wanted == str(key.api_key_id) or prefix == key.prefix:
             return key
-    raise NotFound("no such API key in this environment: see authpipe keys list")
+    raise NotFound("no such API key in this environment: see authpipe api-keys list")
 
 
 def _duration(text: str) -> timedelta:
