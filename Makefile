@@ -30,6 +30,7 @@ dev: ## Start database, server, worker and sandbox for development
 test: ## Run every test
 	@scripts/setup dev
 	@AUTHPIPE_TEST_CHROMIUM="$$(scripts/ensure_chromium)"; export AUTHPIPE_TEST_CHROMIUM; \
+		AUTHPIPE_TEST_PKCS11_MODULE="$$(scripts/ensure_softhsm)"; export AUTHPIPE_TEST_PKCS11_MODULE; \
 		$(BIN)/pytest -q -n $(WORKERS) --dist loadfile --durations 5 --durations-min 5 $(TESTS)
 
 check: ## Lint, types, import layers and the contract tests

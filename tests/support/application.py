@@ -35,6 +35,9 @@ class Application:
     async def call(self, method: str, path: str, **arguments: Any) -> tuple[int, Any]:
         """A bare API call: status and JSON; the answer's bytes are kept."""
         headers = {"Authorization": f"Bearer {self.running.api_key}"}
+        if "json" not in arguments:
+            # What else the library would write here is refused before anything is done.
+            headers["Content-Type"] = "application/json"
         async with (
             aiohttp.ClientSession() as session,
             session.request(method, self.url + path, headers=headers, **arguments) as response,

@@ -16,7 +16,8 @@ ENVIRONMENT_WIDE = frozenset(
 )
 #: Tables that only system-wide work sees.
 SYSTEM_ONLY = frozenset(
-    {"operators", "operator_sessions", "sign_in_attempts", "unchained_events", "audit_chain", "audit_heads"}
+    {"operators", "operator_sessions", "sign_in_attempts", "sign_in_sources", "unchained_events"}
+    | {"audit_chain", "audit_heads"}
 )
 #: Alembic's own.
 NOT_OURS = frozenset({"alembic_version"})
@@ -93,11 +94,15 @@ def rows_of(environment_id: UUID, tenant_id: str, number: int) -> dict[str, dict
             **place, "event_id": other(9), "type": "test.happened", "object_kind": "test", "object_id": "1",
             "actor_kind": "worker", "outcome": "success", "created_at": NOW,
         },
+        "erasures": {**place, "actor_kind": "worker", "step": "rows", "created_at": NOW},
         "idempotency_keys": {
             "environment_id": environment_id, "api_key_id": other(1), "idempotency_key": f"{number}",
             "request_hash": mark, "row_id": other(10), "created_at": NOW,
         },
-        "operators": {**made, "operator_id": other(11), "email": f"{other(11)}@example.com", "role": "owner"},
+        "operators": {
+            **made, "operator_id": other(11), "email": f"{other(11)}@example.com", "role": "owner",
+            "known_browser_key": mark,
+        },
         "operator_sessions": {
             **ends, "session_id": other(12), "session_hash": mark + environment_id.bytes,
             "operator_id": other(11), "method": "password", "last_seen_at": NOW,
@@ -106,6 +111,7 @@ def rows_of(environment_id: UUID, tenant_id: str, number: int) -> dict[str, dict
             **ends, "attempt_id": other(13), "state_hash": mark + environment_id.bytes, "browser_hash": mark,
             "nonce_hash": mark, "verifier_ciphertext": mark,
         },
+        "sign_in_sources": {"source": f"{environment_id}-{number}", "tries": 1, "ends_at": NOW},
         "unchained_events": {"environment_id": environment_id, "event_id": other(14)},
         "audit_chain": {
             "environment_id": environment_id, "position": number, "event_id": other(9), "hash": bytes(32),

@@ -110,7 +110,10 @@ class Hosted:
 
     async def session(self, session_id: UUID) -> ConnectSession:
         """How the session stands."""
-        return await self.rooms.connecting.sessions.get(self.scene.environment_id, session_id)
+        async with self.rooms.database.environment(self.scene.environment_id) as transaction:
+            session = await transaction.sessions.find(self.scene.environment_id, session_id)
+        assert session is not None
+        return session
 
     async def events(self, type_: str | None = None) -> list[Event]:
         """What was recorded, oldest first."""

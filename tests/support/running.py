@@ -9,11 +9,12 @@ import socket
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Any, Self
 from uuid import UUID
 
 import aiohttp
 
+from authpipe.domain.access import ApiKeyRole
 from authpipe.domain.environment import EnvironmentKind
 from authpipe.domain.event import ActorKind, Origin
 from authpipe.server.first_start import prepare
@@ -57,7 +58,11 @@ class Process:
 
 @dataclass
 class Running:
-    """Start it with ``async with``; every process it started is gone afterwards."""
+    """Start it with ``async with``; every process it started is gone afterwards.
+
+    ``given`` are settings of its own, ``environment`` further variables of every process, and ``serving`` the
+    program that a server is.
+    """
 
     data_dir: Path
     servers: int = 1
@@ -68,6 +73,9 @@ class Running:
     environment_id: UUID | None = None
     processes: list[Process] = field(default_factory=list)
     settings: list[Settings] = field(default_factory=list)
+    given: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    serving: str = _SERVE
 
     async def __aenter__(self) -> Self:
         sandbox_port = free_port()
@@ -80,6 +88,7 @@ class Running:
                     allow_loopback_egress=True,
                     log_level="DEBUG",
                     log_json=True,
+                    **self.given,
                 )
             )
         try:
@@ -105,7 +114,7 @@ class Running:
         settings = self.settings[number]
         if settings.local_url not in self.urls:
             self.urls.append(settings.local_url)
-        return await self.start(f"server-{number}", "-c", _SERVE, settings=settings)
+        return await self.start(f"server-{number}", "-c", self.serving, settings=settings)
 
     async def start_worker(self, number: int) -> Process:
         """A worker on the shared data directory."""
@@ -122,7 +131,7 @@ class Running:
             "-W",
             "ignore",
             *arguments,
-            env=own | (settings.as_environment() if settings else {}),
+            env=own | self.environment | (settings.as_environment() if settings else {}),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -149,7 +158,7 @@ class Running:
             )
             self.environment_id = environment.environment_id
             _, text = await rooms.api_keys.create(
-                environment.environment_id, name="test", expires_in=None, origin=origin
+                environment.environment_id, name="test", role=ApiKeyRole.ADMIN, origin=origin
             )
             self.api_key = text.reveal()
 

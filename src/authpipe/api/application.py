@@ -8,10 +8,12 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
+from authpipe.access.refusals import Refusals
 from authpipe.api import (
     api_keys,
     connect_sessions,
     connections,
+    credential_read,
     credentials,
     environments,
     events,
@@ -29,6 +31,7 @@ from authpipe.api.credential_read import PATH, CredentialRead
 from authpipe.api.edge import Edge
 from authpipe.api.failures import handlers
 from authpipe.api.idempotency import Idempotency
+from authpipe.api.rules import Ruled, check_rules
 from authpipe.api.services import ApiServices
 from authpipe.telemetry.plain_route import PlainRoute
 
@@ -50,7 +53,8 @@ _RESOURCES = (
 def build(services: ApiServices) -> FastAPI:
     """The application over open services.  It opens and closes nothing itself.
 
-    Routes added afterwards get the same request ids, limits and default headers.
+    Routes added afterwards get the same request ids, limits and default headers; whoever adds some calls
+    :func:`~authpipe.api.rules.check_rules` again.  Raises ``RouteWithoutRule``.
     """
     application = FastAPI(
         title="Authpipe",
@@ -61,14 +65,19 @@ def build(services: ApiServices) -> FastAPI:
         redirect_slashes=False,
         exception_handlers=handlers(),
         middleware=[
-            Middleware(Edge),
-            Middleware(Authentication, authenticator=services.authenticator),
+            Middleware(Edge, public_url=services.public_url),
+            Middleware(
+                Authentication, authenticator=services.authenticator, refusals=Refusals(services.metrics)
+            ),
             Middleware(Idempotency, database=services.database, vault=services.vault, clock=services.clock),
         ],
     )
     application.state.api_services = services
     # First, because it is asked for most.
-    application.router.routes.append(PlainRoute(PATH, CredentialRead(services), methods=["GET"]))
+    reads = CredentialRead(services)
+    application.router.routes.append(
+        PlainRoute(PATH, Ruled(reads, credential_read.RULE, refused=reads.refused), methods=["GET"])
+    )
     application.router.routes.extend(meta.routes(services))
     for resource in _RESOURCES:
         application.include_router(resource.router)
@@ -79,4 +88,5 @@ def build(services: ApiServices) -> FastAPI:
 
     application.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     application.router.routes.extend(reference_page.routes(document))
+    check_rules(application.routes)
     return application

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Annotated, cast
 from uuid import UUID
 
 from fastapi import Depends, Request
 
+from authpipe.access.refusals import Refusal, Refusals
 from authpipe.api.services import ApiServices
+from authpipe.domain.access import ApiKeyRole
 from authpipe.domain.environment import ApiKey, Environment
+from authpipe.domain.errors import Forbidden
 from authpipe.domain.event import Origin
+from authpipe.store.database import Database
+from authpipe.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +26,58 @@ class Caller:
     api_key: ApiKey
     environment: Environment
     origin: Origin
+    refusals: Refusals
 
     @property
     def environment_id(self) -> UUID:
         """The one environment the key opens; nothing else may be read or written for this request."""
         return self.environment.environment_id
+
+    @property
+    def tenant_id(self) -> str | None:
+        """The one tenant a restricted key reaches; None for a key that reaches all of its environment."""
+        return self.api_key.tenant_id
+
+    def require(self, role: ApiKeyRole) -> None:
+        """Raise ``Forbidden``, naming the role that is needed, unless the key's role includes it."""
+        if not self.api_key.role.includes(role):
+            self.refusals.of_good_key(self.api_key, Refusal.ROLE, needed=role.value)
+            raise Forbidden(
+                f"this API key's role is {self.api_key.role.value}; this needs the role {role.value}"
+            )
+
+    def require_environment(self) -> None:
+        """Raise ``Forbidden`` when the key is restricted to a tenant."""
+        if self.tenant_id is not None:
+            self.refusals.of_good_key(self.api_key, Refusal.TENANT)
+            raise Forbidden(
+                "this API key is restricted to one tenant; this concerns the environment as a whole"
+            )
+
+    def confine(self, tenant_id: str) -> None:
+        """Raise ``Forbidden`` when the key is restricted to another tenant than the request names."""
+        if self.tenant_id is not None and self.tenant_id != tenant_id:
+            self.refusals.of_good_key(self.api_key, Refusal.TENANT, named_tenant_id=tenant_id)
+            raise Forbidden("this API key is restricted to another tenant")
+
+    def narrowed(self, tenant_id: str | None) -> str | None:
+        """The tenant a list is about: the one that was asked for, else the key's own, else None for all.
+
+        Raises ``Forbidden`` as :meth:`confine` does.
+        """
+        if tenant_id is None:
+            return self.tenant_id
+        self.confine(tenant_id)
+        return tenant_id
+
+    def scope(self, database: Database) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction that sees what the key may: its tenant, or its whole environment.
+
+        Row-level security holds it, so what belongs to another tenant is not found, whatever is asked.
+        """
+        if self.tenant_id is not None:
+            return database.tenant(self.environment_id, self.tenant_id)
+        return database.environment(self.environment_id)
 
 
 async def caller_of(request: Request) -> Caller:

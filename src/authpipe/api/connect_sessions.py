@@ -15,12 +15,15 @@ from authpipe.api.connections import ConnectionObject, connection_object
 from authpipe.api.documented import problems
 from authpipe.api.fields import Answer, Body, Line, OpaqueId, Scopes, SecretText, Token
 from authpipe.api.installations import InstallationObject, installation_object
+from authpipe.api.rules import Reach, rule
 from authpipe.api.services import ApiServices
 from authpipe.connect.sessions import SessionWish
+from authpipe.domain.access import ApiKeyRole
 from authpipe.domain.connect_session import ConnectSession, ReturnMode, SessionKind, SessionStatus
 from authpipe.domain.connection import Connection, Installation
-from authpipe.domain.errors import InvalidInput
+from authpipe.domain.errors import InvalidInput, NotFound
 from authpipe.domain.secret import Secret
+from authpipe.store.transaction import Transaction
 
 router = APIRouter(prefix="/v1/connect-sessions", tags=["Connect sessions"])
 
@@ -135,6 +138,13 @@ def _link(services: ApiServices, token: Secret) -> str:
     return f"{services.public_url}/connect/{token.reveal()}"
 
 
+async def _found(transaction: Transaction, caller: Caller, session_id: UUID) -> ConnectSession:
+    session = await transaction.sessions.find(caller.environment_id, session_id)
+    if session is None:
+        raise NotFound("no such connect session in this environment")
+    return session
+
+
 def _reconnects(body: CreateConnectSession) -> UUID | None:
     if body.kind is SessionKind.INSTALLATION:
         if body.connection_id is not None:
@@ -157,9 +167,11 @@ def _reconnects(body: CreateConnectSession) -> UUID | None:
         "installation_required",
         "connection_ended",
         "installation_ended",
+        "tenant_erasing",
         "idempotency_in_progress",
         "idempotency_key_reused",
     ),
+    **rule(ApiKeyRole.SERVER, Reach.TENANT),
 )
 async def create_connect_session(
     body: CreateConnectSession, caller: CallerDep, services: ServicesDep
@@ -168,6 +180,7 @@ async def create_connect_session(
 
     The link is good for one opening within 10 minutes.
     """
+    caller.confine(body.tenant_id)
     wish = SessionWish(
         provider=body.provider,
         tenant_id=body.tenant_id,
@@ -183,14 +196,19 @@ async def create_connect_session(
     return await begin(services, caller, wish)
 
 
-@router.get("/{session_id}", operation_id="get_connect_session", responses=problems("not_found"))
+@router.get(
+    "/{session_id}",
+    operation_id="get_connect_session",
+    responses=problems("not_found"),
+    **rule(ApiKeyRole.VIEWER, Reach.TENANT),
+)
 async def get_connect_session(
     session_id: UUID, caller: CallerDep, services: ServicesDep
 ) -> ConnectSessionObject:
     """Get a connect session as it stands, with what it made."""
-    session = await services.sessions.get(caller.environment_id, session_id)
     connection = installation = None
-    async with services.database.environment(caller.environment_id) as transaction:
+    async with caller.scope(services.database) as transaction:
+        session = await _found(transaction, caller, session_id)
         if session.connection_id is not None:
             connection = await transaction.connections.find(caller.environment_id, session.connection_id)
         if session.made_installation_id is not None:
@@ -216,10 +234,12 @@ async def get_connect_session(
         "connection_ended",
         "installation_claimed",
         "installation_ended",
+        "tenant_erasing",
         "installation_required",
         "idempotency_in_progress",
         "idempotency_key_reused",
     ),
+    **rule(ApiKeyRole.SERVER, Reach.TENANT),
 )
 async def complete_connect_session(
     session_id: UUID, body: CompleteConnectSession, caller: CallerDep, services: ServicesDep
@@ -229,6 +249,10 @@ async def complete_connect_session(
     `tenant_id` and `user_id` must be those the session was made for. Otherwise nothing is connected, what
     the provider granted is given back, and the session is over.
     """
+    caller.confine(body.tenant_id)
+    # Of a session of another tenant nothing may be touched, as a completion that does not match would.
+    async with caller.scope(services.database) as transaction:
+        await _found(transaction, caller, session_id)
     completed = await services.completion.complete(
         caller.environment_id,
         session_id,

@@ -11,12 +11,14 @@ from fastapi import APIRouter, Query
 from pydantic import ConfigDict, Field
 
 from authpipe.api import examples, owned
-from authpipe.api.caller import CallerDep, ServicesDep
+from authpipe.api.caller import Caller, CallerDep, ServicesDep
 from authpipe.api.documented import problems
 from authpipe.api.fields import Answer, Body, Line, OpaqueId, Token
 from authpipe.api.lists import Page, Paging, cut, id_of
+from authpipe.api.rules import Reach, rule
 from authpipe.api.services import ApiServices
 from authpipe.connect.amend import Amendments
+from authpipe.domain.access import ApiKeyRole
 from authpipe.domain.connection import Connection, ConnectionStatus
 from authpipe.domain.errors import NotFound
 
@@ -109,10 +111,10 @@ def _fields(connection: Connection) -> dict[str, Any]:
     }
 
 
-async def found_connection(services: ApiServices, environment_id: UUID, connection_id: UUID) -> Connection:
-    """The connection.  Raises ``NotFound``, also for one of another environment."""
-    async with services.database.environment(environment_id) as transaction:
-        connection = await transaction.connections.find(environment_id, connection_id)
+async def found_connection(services: ApiServices, caller: Caller, connection_id: UUID) -> Connection:
+    """The connection.  Raises ``NotFound``, also for one the caller's key does not reach."""
+    async with caller.scope(services.database) as transaction:
+        connection = await transaction.connections.find(caller.environment_id, connection_id)
     if connection is None:
         raise NotFound("no such connection in this environment")
     return connection
@@ -127,15 +129,18 @@ async def _detail(services: ApiServices, connection: Connection) -> ConnectionDe
     )
 
 
-@router.get("", operation_id="list_connections", responses=problems())
+@router.get(
+    "", operation_id="list_connections", responses=problems(), **rule(ApiKeyRole.VIEWER, Reach.TENANT)
+)
 async def list_connections(
     caller: CallerDep, services: ServicesDep, query: Annotated[ConnectionQuery, Query()]
 ) -> ConnectionList:
     """List connections, oldest first."""
-    async with services.database.environment(caller.environment_id) as transaction:
+    tenant_id = caller.narrowed(query.tenant_id)
+    async with caller.scope(services.database) as transaction:
         found = await transaction.connections.page(
             caller.environment_id,
-            tenant_id=query.tenant_id,
+            tenant_id=tenant_id,
             user_id=query.user_id,
             provider=query.provider,
             status=query.status,
@@ -147,22 +152,29 @@ async def list_connections(
     return ConnectionList(data=[connection_object(each) for each in page], next_cursor=following)
 
 
-@router.get("/{connection_id}", operation_id="get_connection", responses=problems("not_found"))
+@router.get(
+    "/{connection_id}",
+    operation_id="get_connection",
+    responses=problems("not_found"),
+    **rule(ApiKeyRole.VIEWER, Reach.TENANT),
+)
 async def get_connection(connection_id: UUID, caller: CallerDep, services: ServicesDep) -> ConnectionDetail:
     """Get a connection with the facts of its credentials."""
-    return await _detail(services, await found_connection(services, caller.environment_id, connection_id))
+    return await _detail(services, await found_connection(services, caller, connection_id))
 
 
 @router.patch(
     "/{connection_id}",
     operation_id="update_connection",
     responses=problems("not_found", "connection_ended", "label_taken", "conflict"),
+    **rule(ApiKeyRole.SERVER, Reach.TENANT),
 )
 async def update_connection(
     connection_id: UUID, body: AmendConnection, caller: CallerDep, services: ServicesDep
 ) -> ConnectionDetail:
     """Change a connection's label or make it the primary one."""
     amendments = cast("Amendments", {name: getattr(body, name) for name in body.model_fields_set})
+    await found_connection(services, caller, connection_id)
     changed = await services.amendment.connection(
         caller.environment_id, connection_id, amendments, origin=caller.origin
     )
@@ -176,18 +188,20 @@ async def update_connection(
         "not_found",
         "not_refreshable",
         "connection_ended",
+        "tenant_erasing",
         "reauthorization_required",
         "provider_unavailable",
         "idempotency_in_progress",
     ),
+    **rule(ApiKeyRole.SERVER, Reach.TENANT),
 )
 async def refresh_connection(
     connection_id: UUID, caller: CallerDep, services: ServicesDep
 ) -> ConnectionDetail:
     """Refresh the connection's credential now, whatever its due time."""
-    connection = await found_connection(services, caller.environment_id, connection_id)
-    await owned.refresh(services, connection)
-    connection = await found_connection(services, caller.environment_id, connection_id)
+    connection = await found_connection(services, caller, connection_id)
+    await owned.refresh(services, connection, origin=caller.origin)
+    connection = await found_connection(services, caller, connection_id)
     if connection.status is not ConnectionStatus.ACTIVE:
         raise owned.must_reauthorize(connection)
     return await _detail(services, connection)
@@ -197,6 +211,7 @@ async def refresh_connection(
     "/{connection_id}/disconnect",
     operation_id="disconnect_connection",
     responses=problems("not_found", "idempotency_in_progress"),
+    **rule(ApiKeyRole.SERVER, Reach.TENANT),
 )
 async def disconnect_connection(
     connection_id: UUID, caller: CallerDep, services: ServicesDep
@@ -205,6 +220,7 @@ async def disconnect_connection(
 
     The record stays, with the status `revoked`. Doing it twice changes nothing.
     """
+    await found_connection(services, caller, connection_id)
     ended = await services.disconnection.connection(
         caller.environment_id, connection_id, origin=caller.origin
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -12,10 +13,13 @@ from starlette.types import Receive, Scope, Send
 from authpipe.api import examples
 from authpipe.api.caller import Caller
 from authpipe.api.documented import problems
+from authpipe.api.read_notes import ReadNotes
+from authpipe.api.rules import EXTENSION, AccessRule, Reach
 from authpipe.api.services import ApiServices
 from authpipe.credentials.serve import CredentialRequest
+from authpipe.domain.access import ApiKeyRole
 from authpipe.domain.credential import CredentialFor, CredentialKind, UsableCredential
-from authpipe.domain.errors import InvalidInput
+from authpipe.domain.errors import AuthpipeError, Forbidden, InvalidInput, NotFound
 from authpipe.domain.identifiers import check_opaque_id, parse_id
 
 PATH = "/v1/credentials"
@@ -23,22 +27,30 @@ PATH = "/v1/credentials"
 _PARAMETERS = frozenset(
     {"provider", "tenant_id", "user_id", "credential_for", "installation_id", "label", "kind"}
 )
+RULE = AccessRule(ApiKeyRole.SERVER, Reach.TENANT)
 _LONGEST_LABEL = 100
 _encode = msgspec.json.Encoder().encode
 
 
 class CredentialRead:
-    """An ASGI application for one route; errors are raised to the application around it."""
+    """An ASGI application for one route, behind :data:`RULE`; errors are raised to the application around."""
 
     def __init__(self, services: ApiServices) -> None:
         self._services = services
+        self._notes = ReadNotes(services.credential_reads)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         caller: Caller = scope["state"]["caller"]
         request = read_request(scope["query_string"])
         # Also keeps names no provider can have away from the database.
         self._services.catalog.get(request.provider)
-        credential = await self._services.credential_reader.get(caller.environment_id, request)
+        try:
+            caller.confine(request.tenant_id)
+            credential = await self._services.credential_reader.get(caller.environment_id, request)
+        except AuthpipeError as error:
+            self._notes.refused(caller, request, error)
+            raise
+        self._notes.given(caller, credential)
         body = _encode(document(credential))
         await send(
             {
@@ -52,6 +64,13 @@ class CredentialRead:
             }
         )
         await send({"type": "http.response.body", "body": body})
+
+    def refused(self, scope: Scope, error: Forbidden) -> None:
+        """Note a request that went no further than the rule, if it asked for a credential at all."""
+        with contextlib.suppress(InvalidInput, NotFound):
+            request = read_request(scope["query_string"])
+            self._services.catalog.get(request.provider)
+            self._notes.refused(scope["state"]["caller"], request, error)
 
 
 def read_request(query: bytes) -> CredentialRequest:
@@ -182,6 +201,7 @@ OPERATION: dict[str, Any] = {
         "to work is an error, never a stale answer."
     ),
     "operationId": "get_credential",
+    EXTENSION: RULE.told(),
     "parameters": [
         _parameter("provider", "The provider's id.", required=True),
         _parameter("tenant_id", "The tenant's id.", required=True),
@@ -209,6 +229,7 @@ OPERATION: dict[str, Any] = {
                 "ambiguous_connection",
                 "reauthorization_required",
                 "provider_disabled",
+                "tenant_erasing",
                 "app_credential_missing",
                 "provider_unavailable",
             ).items()

@@ -13,8 +13,10 @@ from authpipe.api.caller import CallerDep, ServicesDep
 from authpipe.api.connections import ConnectionObject, connection_object
 from authpipe.api.documented import problems
 from authpipe.api.fields import Answer, Body, Line, OpaqueId, SecretText, Token
-from authpipe.api.installations import InstallationObject, installation_object
+from authpipe.api.installations import InstallationObject, found_installation, installation_object
+from authpipe.api.rules import Reach, rule
 from authpipe.api.validation import ALTERNATIVE
+from authpipe.domain.access import ApiKeyRole
 from authpipe.domain.credential import CredentialKind
 
 router = APIRouter(prefix="/v1/credentials", tags=["Credentials"])
@@ -80,10 +82,12 @@ StoreCredential = Annotated[
         "unsupported_kind",
         "connection_exists",
         "installation_ended",
+        "tenant_erasing",
         "provider_unavailable",
         "idempotency_in_progress",
         "idempotency_key_reused",
     ),
+    **rule(ApiKeyRole.SERVER, Reach.TENANT),
 )
 async def store_credential(
     body: StoreCredential, caller: CallerDep, services: ServicesDep
@@ -93,6 +97,7 @@ async def store_credential(
     A key makes the tenant's (or user's) connection, or replaces the key of the one there is.
     """
     if isinstance(body, StoreWebhookSecret):
+        await found_installation(services, caller, body.installation_id)
         installation = await services.direct_storage.webhook_secret(
             caller.environment_id, body.installation_id, body.secret, origin=caller.origin
         )
@@ -107,6 +112,7 @@ async def store_credential(
             connection=None,
             installation=installation_object(installation),
         )
+    caller.confine(body.tenant_id)
     connection = await services.direct_storage.key(
         caller.environment_id,
         provider=body.provider,

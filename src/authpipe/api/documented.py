@@ -7,7 +7,7 @@ from typing import Any
 from authpipe.api.problem import CONTENT_TYPE, PROBLEMS
 
 #: What any request may meet.
-_ALWAYS = ("unauthenticated", "internal", "unavailable")
+_ALWAYS = ("unauthenticated", "forbidden", "rate_limited", "internal", "unavailable")
 _EXAMPLE_FIELDS: dict[str, dict[str, Any]] = {
     "invalid_input": {
         "field": "limit",
@@ -38,6 +38,8 @@ _EXAMPLE_FIELDS: dict[str, dict[str, Any]] = {
         ],
         "detail": "2 connections match: name one by label or installation_id, or mark one primary",
     },
+    "forbidden": {"detail": "this API key's role is viewer; this needs the role server"},
+    "rate_limited": {"retry_after_s": 1.0},
     "provider_unavailable": {"retry_after_s": 5.0},
     "unavailable": {"retry_after_s": 1},
     "idempotency_in_progress": {"retry_after_s": 1},

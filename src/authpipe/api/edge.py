@@ -24,6 +24,8 @@ _ALWAYS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )
+#: A year, in seconds: what browsers' preload lists ask for at least.
+_HSTS = (b"strict-transport-security", b"max-age=31536000")
 #: Unless the answer says otherwise, as pages do.
 _DEFAULTS = (
     (b"cache-control", b"no-store"),
@@ -42,8 +44,10 @@ class Edge:
     The id is ``request.state.request_id`` inside, ``X-Request-Id`` outside and a field of every log line.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, public_url: str) -> None:
+        """Answers tell browsers to use TLS from now on where ``public_url`` is https (RFC 6797)."""
         self._app = app
+        self._headers = _ALWAYS + _DEFAULTS + ((_HSTS,) if public_url.startswith("https:") else ())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -53,7 +57,7 @@ class Edge:
         asked = headers.get(b"x-request-id", b"")
         request_id = asked.decode() if _REQUEST_ID.fullmatch(asked) else str(new_id())
         scope["state"] = {**scope.get("state", {}), "request_id": request_id}
-        outgoing = _Outgoing(send, request_id)
+        outgoing = _Outgoing(send, request_id, self._headers)
         with log_context(request_id=request_id):
             refusal = _refusal(scope, headers, request_id)
             if refusal is not None:
@@ -74,8 +78,9 @@ class Edge:
 class _Outgoing:
     """Adds the headers; knows whether an answer has begun."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, defaults: tuple[tuple[bytes, bytes], ...]) -> None:
         self._send = send
+        self._defaults = defaults
         self._request_id = request_id
         self._begun = False
 
@@ -85,7 +90,7 @@ class _Outgoing:
             headers = list(message.get("headers", ()))
             present = {name.lower() for name, _ in headers}
             headers.append((b"x-request-id", self._request_id.encode()))
-            headers += [header for header in _ALWAYS + _DEFAULTS if header[0] not in present]
+            headers += [header for header in self._defaults if header[0] not in present]
             message = {**message, "headers": headers}
         await self._send(message)
 

@@ -14,6 +14,8 @@ from authpipe.api.caller import Caller, CallerDep, ServicesDep
 from authpipe.api.documented import problems
 from authpipe.api.fields import Answer, Body, Token
 from authpipe.api.lists import Page
+from authpipe.api.rules import Reach, rule
+from authpipe.domain.access import ApiKeyRole
 from authpipe.domain.environment import Environment, EnvironmentKind
 from authpipe.domain.errors import NotFound
 
@@ -75,13 +77,23 @@ def _own(caller: Caller, environment_id: UUID) -> UUID:
     return environment_id
 
 
-@router.get("", operation_id="list_environments", responses=problems(takes_input=False))
+@router.get(
+    "",
+    operation_id="list_environments",
+    responses=problems(takes_input=False),
+    **rule(ApiKeyRole.VIEWER, Reach.ENVIRONMENT),
+)
 async def list_environments(caller: CallerDep, services: ServicesDep) -> EnvironmentList:
     """List the environment the API key belongs to. Others are made and listed on the command line."""
     return EnvironmentList(data=[_object(await services.environments.get(caller.environment_id))])
 
 
-@router.get("/{environment_id}", operation_id="get_environment", responses=problems("not_found"))
+@router.get(
+    "/{environment_id}",
+    operation_id="get_environment",
+    responses=problems("not_found"),
+    **rule(ApiKeyRole.VIEWER, Reach.ENVIRONMENT),
+)
 async def get_environment(
     environment_id: UUID, caller: CallerDep, services: ServicesDep
 ) -> EnvironmentObject:
@@ -89,7 +101,12 @@ async def get_environment(
     return _object(await services.environments.get(_own(caller, environment_id)))
 
 
-@router.patch("/{environment_id}", operation_id="update_environment", responses=problems("not_found"))
+@router.patch(
+    "/{environment_id}",
+    operation_id="update_environment",
+    responses=problems("not_found"),
+    **rule(ApiKeyRole.ADMIN, Reach.ENVIRONMENT),
+)
 async def update_environment(
     environment_id: UUID, body: UpdateEnvironment, caller: CallerDep, services: ServicesDep
 ) -> EnvironmentObject:

@@ -15,6 +15,8 @@ from authpipe.api.caller import CallerDep, ServicesDep
 from authpipe.api.documented import problems
 from authpipe.api.fields import Answer, OpaqueId, Token
 from authpipe.api.lists import Page, Paging, cut, id_of
+from authpipe.api.rules import Reach, rule
+from authpipe.domain.access import ApiKeyRole
 from authpipe.domain.errors import NotFound
 from authpipe.domain.event import ActorKind, Event, Outcome
 from authpipe.events.types import EventType
@@ -78,15 +80,16 @@ def _object(event: Event) -> EventObject:
     )
 
 
-@router.get("", operation_id="list_events", responses=problems())
+@router.get("", operation_id="list_events", responses=problems(), **rule(ApiKeyRole.VIEWER, Reach.TENANT))
 async def list_events(
     caller: CallerDep, services: ServicesDep, query: Annotated[EventQuery, Query()]
 ) -> EventList:
-    """List events, newest first."""
-    async with services.database.environment(caller.environment_id) as transaction:
+    """List events, newest first. A key of one tenant sees that tenant's."""
+    tenant_id = caller.narrowed(query.tenant_id)
+    async with caller.scope(services.database) as transaction:
         found = await transaction.events.page(
             caller.environment_id,
-            tenant_id=query.tenant_id,
+            tenant_id=tenant_id,
             type=query.type,
             object_id=query.object_id,
             before=id_of(query.cursor),
@@ -96,10 +99,15 @@ async def list_events(
     return EventList(data=[_object(event) for event in page], next_cursor=following)
 
 
-@router.get("/{event_id}", operation_id="get_event", responses=problems("not_found"))
+@router.get(
+    "/{event_id}",
+    operation_id="get_event",
+    responses=problems("not_found"),
+    **rule(ApiKeyRole.VIEWER, Reach.TENANT),
+)
 async def get_event(event_id: UUID, caller: CallerDep, services: ServicesDep) -> EventObject:
     """Get an event."""
-    async with services.database.environment(caller.environment_id) as transaction:
+    async with caller.scope(services.database) as transaction:
         event = await transaction.events.get(caller.environment_id, event_id)
     if event is None:
         raise NotFound("no such event in this environment")

@@ -162,8 +162,8 @@ STORED_KEY: dict[str, Any] = {
 CREATE_CONFIG = {
     "provider": PROVIDER,
     "client_id": "1100000000000000001",
-    "client_secret": "from the provider's console",
-    "app_credential": "the bot token from the provider's console",
+    "client_secret": "the-client-secret-of-the-console",
+    "app_credential": "the-bot-token-of-the-console",
     "installation_scopes": ["bot"],
 }
 CONFIG: dict[str, Any] = {
@@ -197,6 +197,9 @@ API_KEY: dict[str, Any] = {
     "id": API_KEY_ID,
     "name": "backend",
     "prefix": "apk_k3x2m4qa",
+    "role": "server",
+    "tenant_id": None,
+    "replaced_by": None,
     "created_at": _AT,
     "expires_at": None,
     "revoked_at": None,
@@ -221,6 +224,25 @@ TENANT: dict[str, Any] = {
     "id": "org_acme",
     "name": "Acme Ltd",
     "created_at": _AT,
+    "erasing_at": None,
+}
+ERASURE: dict[str, Any] = {
+    "object": "tenant_erasure",
+    "id": EVENT_ID,
+    "tenant_id": "org_acme",
+    "connections": 12,
+    "installations": 1,
+    "credentials": 13,
+    "connect_sessions": 31,
+    "remembered_answers": 2,
+    "api_keys": 1,
+    "data_keys": 1,
+    "revoked_upstream": 11,
+    "left_shared": 1,
+    "not_revocable": 1,
+    "not_revoked": 0,
+    "began_at": _AT,
+    "finished_at": "2026-11-24T09:30:02.311Z",
 }
 EVENT: dict[str, Any] = {
     "object": "event",

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from authpipe.api.caller import Caller
 from authpipe.api.problem import ProblemAnswer, plain_answer
 from authpipe.domain.clock import Clock
+from authpipe.domain.errors import Conflict
 from authpipe.domain.identifiers import new_id
 from authpipe.domain.secret import Secret
 from authpipe.store.database import Database
@@ -114,8 +115,15 @@ class Idempotency:
             async with self._database.environment(run.environment_id) as transaction:
                 # Whoever took this for dead may have begun again; its answer is the one that counts.
                 await transaction.idempotency_keys.finish(
-                    *run.place, row_id=run.row_id, status=answer.status or 0, ciphertext=sealed
+                    *run.place,
+                    row_id=run.row_id,
+                    status=answer.status or 0,
+                    ciphertext=sealed,
+                    tenant_id=answer.tenant_id(),
                 )
+        except Conflict:
+            # The tenant is being erased: nothing of it is kept.
+            await self._forget(run)
         except Exception as error:  # noqa: BLE001  # the work is done: the caller must hear of it all the same
             _log.error("an answer was not remembered", exc_info=error)
 
@@ -179,8 +187,21 @@ class _Answer:
             for name, value in self.messages[0]["headers"]
             if name.lower() in _KEPT
         ]
-        body = b"".join(message.get("body", b"") for message in self.messages[1:])
-        return Secret(json.dumps({"headers": headers, "body": base64.b64encode(body).decode()}))
+        return Secret(json.dumps({"headers": headers, "body": base64.b64encode(self.body()).decode()}))
+
+    def body(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self.messages[1:])
+
+    def tenant_id(self) -> str | None:
+        """The tenant whose object it shows; an API key is the environment's, whomever it is restricted to."""
+        if self.status is None or not 200 <= self.status < 300:
+            return None
+        told = json.loads(self.body() or b"null")
+        if not isinstance(told, dict) or told.get("object") == "api_key":
+            return None
+        # Its own, or that of the object inside, as in an answer that holds a connection.
+        objects = [told, *(value for value in told.values() if isinstance(value, dict))]
+        return next((found for each in objects if isinstance(found := each.get("tenant_id"), str)), None)
 
 
 def _unsealed(sealed: Secret) -> tuple[list[tuple[bytes, bytes]], bytes]:

@@ -11,12 +11,14 @@ from fastapi import APIRouter, Query
 from pydantic import ConfigDict, Field
 
 from authpipe.api import examples, owned
-from authpipe.api.caller import CallerDep, ServicesDep
+from authpipe.api.caller import Caller, CallerDep, ServicesDep
 from authpipe.api.documented import problems
 from authpipe.api.fields import Answer, Body, Line, OpaqueId, Token
 from authpipe.api.lists import Page, Paging, cut, id_of
+from authpipe.api.rules import Reach, rule
 from authpipe.api.services import ApiServices
 from authpipe.connect.amend import Amendments
+from authpipe.domain.access import ApiKeyRole
 from authpipe.domain.connection import Installation, InstallationStatus
 from authpipe.domain.errors import NotFound
 
@@ -105,12 +107,10 @@ def _fields(installation: Installation) -> dict[str, Any]:
     }
 
 
-async def found_installation(
-    services: ApiServices, environment_id: UUID, installation_id: UUID
-) -> Installation:
-    """The installation.  Raises ``NotFound``, also for one of another environment."""
-    async with services.database.environment(environment_id) as transaction:
-        installation = await transaction.installations.find(environment_id, installation_id)
+async def found_installation(services: ApiServices, caller: Caller, installation_id: UUID) -> Installation:
+    """The installation.  Raises ``NotFound``, also for one the caller's key does not reach."""
+    async with caller.scope(services.database) as transaction:
+        installation = await transaction.installations.find(caller.environment_id, installation_id)
     if installation is None:
         raise NotFound("no such installation in this environment")
     return installation
@@ -125,15 +125,18 @@ async def _detail(services: ApiServices, installation: Installation) -> Installa
     )
 
 
-@router.get("", operation_id="list_installations", responses=problems())
+@router.get(
+    "", operation_id="list_installations", responses=problems(), **rule(ApiKeyRole.VIEWER, Reach.TENANT)
+)
 async def list_installations(
     caller: CallerDep, services: ServicesDep, query: Annotated[InstallationQuery, Query()]
 ) -> InstallationList:
     """List installations, oldest first."""
-    async with services.database.environment(caller.environment_id) as transaction:
+    tenant_id = caller.narrowed(query.tenant_id)
+    async with caller.scope(services.database) as transaction:
         found = await transaction.installations.page(
             caller.environment_id,
-            tenant_id=query.tenant_id,
+            tenant_id=tenant_id,
             provider=query.provider,
             status=query.status,
             after=id_of(query.cursor),
@@ -143,24 +146,31 @@ async def list_installations(
     return InstallationList(data=[installation_object(each) for each in page], next_cursor=following)
 
 
-@router.get("/{installation_id}", operation_id="get_installation", responses=problems("not_found"))
+@router.get(
+    "/{installation_id}",
+    operation_id="get_installation",
+    responses=problems("not_found"),
+    **rule(ApiKeyRole.VIEWER, Reach.TENANT),
+)
 async def get_installation(
     installation_id: UUID, caller: CallerDep, services: ServicesDep
 ) -> InstallationDetail:
     """Get an installation with the facts of its credentials."""
-    return await _detail(services, await found_installation(services, caller.environment_id, installation_id))
+    return await _detail(services, await found_installation(services, caller, installation_id))
 
 
 @router.patch(
     "/{installation_id}",
     operation_id="update_installation",
     responses=problems("not_found", "installation_ended", "conflict"),
+    **rule(ApiKeyRole.SERVER, Reach.TENANT),
 )
 async def update_installation(
     installation_id: UUID, body: AmendInstallation, caller: CallerDep, services: ServicesDep
 ) -> InstallationDetail:
     """Change an installation's label or make it the primary one."""
     amendments = cast("Amendments", {name: getattr(body, name) for name in body.model_fields_set})
+    await found_installation(services, caller, installation_id)
     changed = await services.amendment.installation(
         caller.environment_id, installation_id, amendments, origin=caller.origin
     )
@@ -174,18 +184,20 @@ async def update_installation(
         "not_found",
         "not_refreshable",
         "installation_ended",
+        "tenant_erasing",
         "reauthorization_required",
         "provider_unavailable",
         "idempotency_in_progress",
     ),
+    **rule(ApiKeyRole.SERVER, Reach.TENANT),
 )
 async def refresh_installation(
     installation_id: UUID, caller: CallerDep, services: ServicesDep
 ) -> InstallationDetail:
     """Refresh the installation's credential now, whatever its due time."""
-    installation = await found_installation(services, caller.environment_id, installation_id)
-    await owned.refresh(services, installation)
-    installation = await found_installation(services, caller.environment_id, installation_id)
+    installation = await found_installation(services, caller, installation_id)
+    await owned.refresh(services, installation, origin=caller.origin)
+    installation = await found_installation(services, caller, installation_id)
     if installation.status is not InstallationStatus.ACTIVE:
         raise owned.must_reauthorize(installation)
     return await _detail(services, installation)
@@ -195,6 +207,7 @@ async def refresh_installation(
     "/{installation_id}/disconnect",
     operation_id="disconnect_installation",
     responses=problems("not_found", "idempotency_in_progress"),
+    **rule(ApiKeyRole.SERVER, Reach.TENANT),
 )
 async def disconnect_installation(
     installation_id: UUID, caller: CallerDep, services: ServicesDep
@@ -204,6 +217,7 @@ async def disconnect_installation(
     The record stays, with the status `deleted`; what becomes of the users' connections under it is told by
     the provider's definition. Doing it twice changes nothing.
     """
+    await found_installation(services, caller, installation_id)
     ended = await services.disconnection.installation(
         caller.environment_id, installation_id, origin=caller.origin
     )

@@ -13,6 +13,7 @@ from authpipe.api.services import ApiServices
 from authpipe.domain.connection import Connection, Installation
 from authpipe.domain.credential import CredentialKind, StoredCredential
 from authpipe.domain.errors import Conflict, ReauthorizationRequired
+from authpipe.domain.event import Origin
 
 
 class CredentialFacts(Answer):
@@ -57,7 +58,7 @@ async def credentials_of(
     return tuple(sorted(owned, key=lambda stored: stored.kind is CredentialKind.WEBHOOK_SECRET))
 
 
-async def refresh(services: ApiServices, owner: Connection | Installation) -> None:
+async def refresh(services: ApiServices, owner: Connection | Installation, *, origin: Origin) -> None:
     """Have the main credential refreshed, whatever its due time, together with whoever asks as well.
 
     Raises ``Conflict`` (``not_refreshable``), ``ReauthorizationRequired`` and ``ProviderUnavailable``.
@@ -79,9 +80,7 @@ async def refresh(services: ApiServices, owner: Connection | Installation) -> No
         raise Conflict(
             f"this {kind}'s credential does not expire or cannot be refreshed", code="not_refreshable"
         )
-    await services.refresh_now.beyond(
-        owner.environment_id, owner.tenant_id, main.credential_id, version=main.version
-    )
+    await services.refresh_now.demanded(main, origin=origin)
 
 
 def must_reauthorize(owner: Connection | Installation) -> ReauthorizationRequired:

@@ -39,8 +39,11 @@ PROBLEMS: Mapping[str, Problem] = {
     "idempotency_in_progress": Problem(409, "The first request with this Idempotency-Key is still running"),
     # What is stored says otherwise.
     "conflict": Problem(409, "The request contradicts what is stored"),
+    "tenant_erasing": Problem(409, "The tenant is being erased"),
     "version_conflict": Problem(409, "Somebody else changed it meanwhile"),
     "in_use": Problem(409, "Something stands on it"),
+    "api_key_ended": Problem(409, "The API key has ended"),
+    "api_key_replaced": Problem(409, "The API key was replaced before"),
     "environment_exists": Problem(409, "The environment exists"),
     "provider_config_exists": Problem(409, "The provider is configured already"),
     "provider_config_incomplete": Problem(409, "The provider config is incomplete"),
@@ -95,6 +98,7 @@ PROBLEMS: Mapping[str, Problem] = {
     "unavailable": Problem(503, "Authpipe is not ready"),
     "configuration_error": Problem(500, "Authpipe is not configured for this"),
     "vault_error": Problem(500, "A stored secret cannot be read"),
+    "vault_unavailable": Problem(503, "The key-encryption key cannot be reached"),
     "internal": Problem(500, "Something went wrong here"),
 }
 

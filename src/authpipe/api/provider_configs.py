@@ -15,10 +15,12 @@ from authpipe.api.caller import CallerDep, ServicesDep
 from authpipe.api.documented import problems
 from authpipe.api.fields import Answer, Body, Scopes, SecretText, Token, Words
 from authpipe.api.lists import Page
+from authpipe.api.rules import Reach, rule
 from authpipe.api.services import ApiServices
 from authpipe.catalog.definition import Reading
 from authpipe.connect.config_checks import ConfigFields
 from authpipe.connect.start import redirect_uri
+from authpipe.domain.access import ApiKeyRole
 from authpipe.domain.provider_config import Attachment, ProviderConfig
 
 router = APIRouter(prefix="/v1/provider-configs", tags=["Provider configs"])
@@ -62,7 +64,7 @@ class UpdateProviderConfig(Body):
     """What to change; what is left out stays, null empties."""
 
     model_config = ConfigDict(
-        json_schema_extra=examples.shown({"client_secret": "the new one", "version": 1})
+        json_schema_extra=examples.shown({"client_secret": "the-new-client-secret", "version": 1})
     )
 
     version: int | None = Field(
@@ -165,6 +167,7 @@ def _fields(body: BaseModel) -> ConfigFields:
     status_code=201,
     operation_id="create_provider_config",
     responses=problems("provider_config_exists", "idempotency_in_progress", "idempotency_key_reused"),
+    **rule(ApiKeyRole.ADMIN, Reach.ENVIRONMENT),
 )
 async def create_provider_config(
     body: CreateProviderConfig, caller: CallerDep, services: ServicesDep
@@ -179,14 +182,24 @@ async def create_provider_config(
     return _object(services, config)
 
 
-@router.get("", operation_id="list_provider_configs", responses=problems(takes_input=False))
+@router.get(
+    "",
+    operation_id="list_provider_configs",
+    responses=problems(takes_input=False),
+    **rule(ApiKeyRole.VIEWER, Reach.ENVIRONMENT),
+)
 async def list_provider_configs(caller: CallerDep, services: ServicesDep) -> ProviderConfigList:
     """List the environment's provider configs; there are never more than there are providers."""
     configs = await services.provider_configs.list(caller.environment_id)
     return ProviderConfigList(data=[_object(services, config) for config in configs])
 
 
-@router.get("/{provider_config_id}", operation_id="get_provider_config", responses=problems("not_found"))
+@router.get(
+    "/{provider_config_id}",
+    operation_id="get_provider_config",
+    responses=problems("not_found"),
+    **rule(ApiKeyRole.VIEWER, Reach.ENVIRONMENT),
+)
 async def get_provider_config(
     provider_config_id: UUID, caller: CallerDep, services: ServicesDep
 ) -> ProviderConfigObject:
@@ -199,6 +212,7 @@ async def get_provider_config(
     "/{provider_config_id}",
     operation_id="update_provider_config",
     responses=problems("not_found", "version_conflict", "in_use"),
+    **rule(ApiKeyRole.ADMIN, Reach.ENVIRONMENT),
 )
 async def update_provider_config(
     provider_config_id: UUID, body: UpdateProviderConfig, caller: CallerDep, services: ServicesDep
@@ -215,6 +229,7 @@ async def update_provider_config(
     status_code=204,
     operation_id="delete_provider_config",
     responses=problems("not_found", "in_use"),
+    **rule(ApiKeyRole.ADMIN, Reach.ENVIRONMENT),
 )
 async def delete_provider_config(provider_config_id: UUID, caller: CallerDep, services: ServicesDep) -> None:
     """Delete a provider config that nothing was ever connected through; disable the others."""
@@ -225,6 +240,7 @@ async def delete_provider_config(provider_config_id: UUID, caller: CallerDep, se
     "/{provider_config_id}/enable",
     operation_id="enable_provider_config",
     responses=problems("not_found", "version_conflict", "idempotency_in_progress"),
+    **rule(ApiKeyRole.ADMIN, Reach.ENVIRONMENT),
 )
 async def enable_provider_config(
     provider_config_id: UUID, caller: CallerDep, services: ServicesDep
@@ -240,6 +256,7 @@ async def enable_provider_config(
     "/{provider_config_id}/disable",
     operation_id="disable_provider_config",
     responses=problems("not_found", "version_conflict", "idempotency_in_progress"),
+    **rule(ApiKeyRole.ADMIN, Reach.ENVIRONMENT),
 )
 async def disable_provider_config(
     provider_config_id: UUID, caller: CallerDep, services: ServicesDep
@@ -255,6 +272,7 @@ async def disable_provider_config(
     "/{provider_config_id}/check",
     operation_id="check_provider_config",
     responses=problems("not_found", "nothing_to_check", "provider_unavailable", "idempotency_in_progress"),
+    **rule(ApiKeyRole.ADMIN, Reach.ENVIRONMENT),
 )
 async def check_provider_config(
     provider_config_id: UUID, caller: CallerDep, services: ServicesDep

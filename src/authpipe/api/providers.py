@@ -12,7 +12,9 @@ from authpipe.api.caller import ServicesDep
 from authpipe.api.documented import problems
 from authpipe.api.fields import Answer
 from authpipe.api.lists import Page, Paging, bad_cursor, cut, place_of
+from authpipe.api.rules import Reach, rule
 from authpipe.catalog.definition import AuthModel, ProviderDefinition, RefreshPolicy, Side, SideName
+from authpipe.domain.access import ApiKeyRole
 from authpipe.domain.credential import CredentialKind
 from authpipe.domain.provider_config import Attachment
 
@@ -215,7 +217,7 @@ def _detail(definition: ProviderDefinition) -> ProviderDetail:
     )
 
 
-@router.get("", operation_id="list_providers", responses=problems())
+@router.get("", operation_id="list_providers", responses=problems(), **rule(ApiKeyRole.VIEWER, Reach.TENANT))
 async def list_providers(services: ServicesDep, query: Annotated[ProviderQuery, Query()]) -> ProviderList:
     """List and search providers; matches at the beginning of a name come first, then by name."""
     found = services.catalog.search(query.q, query.category)
@@ -231,14 +233,24 @@ async def list_providers(services: ServicesDep, query: Annotated[ProviderQuery, 
     )
 
 
-@router.get("/categories", operation_id="list_provider_categories", responses=problems(takes_input=False))
+@router.get(
+    "/categories",
+    operation_id="list_provider_categories",
+    responses=problems(takes_input=False),
+    **rule(ApiKeyRole.VIEWER, Reach.TENANT),
+)
 async def list_provider_categories(services: ServicesDep) -> CategoryList:
     """List the categories in use."""
     counts = services.catalog.categories()
     return CategoryList(data=[CategoryObject(id=name, providers=count) for name, count in counts.items()])
 
 
-@router.get("/{provider}", operation_id="get_provider", responses=problems("not_found", takes_input=False))
+@router.get(
+    "/{provider}",
+    operation_id="get_provider",
+    responses=problems("not_found", takes_input=False),
+    **rule(ApiKeyRole.VIEWER, Reach.TENANT),
+)
 async def get_provider(provider: str, services: ServicesDep) -> ProviderDetail:
     """Get everything known of a provider: scopes with their meaning, key fields, set-up steps."""
     return _detail(services.catalog.get(provider))

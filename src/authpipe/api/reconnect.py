@@ -14,7 +14,9 @@ from authpipe.api.connections import found_connection
 from authpipe.api.documented import problems
 from authpipe.api.fields import Body, OpaqueId, Scopes, Token
 from authpipe.api.installations import found_installation
+from authpipe.api.rules import Reach, rule
 from authpipe.connect.sessions import SessionWish
+from authpipe.domain.access import ApiKeyRole
 from authpipe.domain.connect_session import ReturnMode, SessionKind
 
 router = APIRouter()
@@ -23,6 +25,7 @@ _MAY_ANSWER = (
     "not_found",
     "provider_disabled",
     "provider_config_incomplete",
+    "tenant_erasing",
     "idempotency_in_progress",
     "idempotency_key_reused",
 )
@@ -50,12 +53,13 @@ class Reconnect(Body):
     operation_id="reconnect_connection",
     tags=["Connections"],
     responses=problems(*_MAY_ANSWER, "connection_ended"),
+    **rule(ApiKeyRole.SERVER, Reach.TENANT),
 )
 async def reconnect_connection(
     connection_id: UUID, body: Reconnect, caller: CallerDep, services: ServicesDep
 ) -> ConnectSessionObject:
     """Make a connect session that repairs this connection; it keeps its id and its place."""
-    connection = await found_connection(services, caller.environment_id, connection_id)
+    connection = await found_connection(services, caller, connection_id)
     wish = SessionWish(
         provider=connection.provider,
         tenant_id=connection.tenant_id,
@@ -76,12 +80,13 @@ async def reconnect_connection(
     operation_id="reconnect_installation",
     tags=["Installations"],
     responses=problems(*_MAY_ANSWER, "installation_ended"),
+    **rule(ApiKeyRole.SERVER, Reach.TENANT),
 )
 async def reconnect_installation(
     installation_id: UUID, body: Reconnect, caller: CallerDep, services: ServicesDep
 ) -> ConnectSessionObject:
     """Make a connect session that repairs this installation; it keeps its id."""
-    installation = await found_installation(services, caller.environment_id, installation_id)
+    installation = await found_installation(services, caller, installation_id)
     wish = SessionWish(
         provider=installation.provider,
         tenant_id=installation.tenant_id,

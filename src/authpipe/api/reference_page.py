@@ -20,6 +20,11 @@ from authpipe.telemetry.plain_route import PlainRoute
 Document = dict[str, Any]
 
 _POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+}
 _METHODS = ("get", "post", "put", "patch", "delete")
 _CODE = re.compile(r"`([^`]+)`")
 _BOLD = re.compile(r"\*\*([^*]+)\*\*")
@@ -76,7 +81,7 @@ def routes(document: Callable[[], Document]) -> list[PlainRoute]:
         return Response(document_bytes(), media_type="application/json")
 
     async def docs(_request: Request) -> Response:
-        return HTMLResponse(page(), headers={"Content-Security-Policy": _POLICY})
+        return HTMLResponse(page(), headers=_HEADERS)
 
     async def css(_request: Request) -> Response:
         return Response(style()[0], media_type="text/css", headers={"Cache-Control": "public, max-age=300"})

@@ -12,11 +12,13 @@ from authpipe.connect.amend import Amendment
 from authpipe.connect.complete import Completion
 from authpipe.connect.direct import DirectStorage
 from authpipe.connect.disconnect import Disconnection
+from authpipe.connect.erase import TenantErasure
 from authpipe.connect.provider_configs import ProviderConfigs
 from authpipe.connect.sessions import ConnectSessions
 from authpipe.credentials.refresh_now import RefreshNow
 from authpipe.credentials.serve import CredentialReader
 from authpipe.domain.clock import Clock
+from authpipe.events.credential_reads import CredentialReads
 from authpipe.store.database import Database
 from authpipe.telemetry.metrics import Metrics
 from authpipe.vault.vault import Vault
@@ -36,6 +38,7 @@ class ApiServices:
     database: Database
     vault: Vault
     credential_reader: CredentialReader
+    credential_reads: CredentialReads
     refresh_now: RefreshNow
     environments: Environments
     api_keys: ApiKeys
@@ -46,3 +49,4 @@ class ApiServices:
     disconnection: Disconnection
     provider_configs: ProviderConfigs
     amendment: Amendment
+    tenant_erasure: TenantErasure

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Literal
+from uuid import UUID
 
 from fastapi import APIRouter, Query
 from pydantic import ConfigDict, Field
@@ -13,6 +15,9 @@ from authpipe.api.caller import CallerDep, ServicesDep
 from authpipe.api.documented import problems
 from authpipe.api.fields import Answer, Body, Line
 from authpipe.api.lists import Page, Paging, bad_cursor, cut, place_of
+from authpipe.api.rules import Reach, rule
+from authpipe.connect.erase import REQUEST
+from authpipe.domain.access import ApiKeyRole
 from authpipe.domain.environment import Tenant
 from authpipe.domain.errors import InvalidInput, NotFound
 from authpipe.domain.identifiers import check_opaque_id
@@ -37,6 +42,30 @@ class TenantObject(Answer):
     id: str
     name: str | None
     created_at: datetime
+    erasing_at: datetime | None = Field(description="Since when it is being erased; null: it is not.")
+
+
+class TenantErasureObject(Answer):
+    """The certificate of an erasure: what was destroyed, and what became of the grants at their providers."""
+
+    model_config = ConfigDict(json_schema_extra=examples.shown(examples.ERASURE))
+
+    object: Literal["tenant_erasure"] = "tenant_erasure"
+    id: UUID = Field(description="The id of the event `tenant.erased`, which says the same.")
+    tenant_id: str
+    connections: int
+    installations: int
+    credentials: int
+    connect_sessions: int
+    remembered_answers: int = Field(description="Answers kept for requests sent again.")
+    api_keys: int = Field(description="Keys that were restricted to the tenant.")
+    data_keys: int = Field(description="Keys of the tenant's keyset, destroyed before anything else.")
+    revoked_upstream: int = Field(description="Grants the provider confirmed to have ended.")
+    left_shared: int = Field(description="Grants that another tenant, or another environment, stands on.")
+    not_revocable: int = Field(description="Grants the provider has no way to end.")
+    not_revoked: int = Field(description="Grants the provider did not end, or not in time.")
+    began_at: datetime
+    finished_at: datetime
 
 
 class TenantList(Page[TenantObject]):
@@ -46,15 +75,20 @@ class TenantList(Page[TenantObject]):
 
 
 def _object(tenant: Tenant) -> TenantObject:
-    return TenantObject(id=tenant.tenant_id, name=tenant.name, created_at=tenant.created_at)
+    return TenantObject(
+        id=tenant.tenant_id,
+        name=tenant.name,
+        created_at=tenant.created_at,
+        erasing_at=tenant.erasing_at,
+    )
 
 
-@router.get("", operation_id="list_tenants", responses=problems())
+@router.get("", operation_id="list_tenants", responses=problems(), **rule(ApiKeyRole.VIEWER, Reach.TENANT))
 async def list_tenants(
     caller: CallerDep, services: ServicesDep, query: Annotated[Paging, Query()]
 ) -> TenantList:
-    """List tenants."""
-    async with services.database.environment(caller.environment_id) as transaction:
+    """List tenants. A key of one tenant sees that one."""
+    async with caller.scope(services.database) as transaction:
         found = await transaction.tenants.page(
             caller.environment_id, after=_place(query.cursor), limit=query.limit + 1
         )
@@ -63,26 +97,61 @@ async def list_tenants(
 
 
 # Ids may hold a slash, percent-encoded in the path.
-@router.get("/{tenant_id:path}", operation_id="get_tenant", responses=problems("not_found"))
+@router.get(
+    "/{tenant_id:path}",
+    operation_id="get_tenant",
+    responses=problems("not_found"),
+    **rule(ApiKeyRole.VIEWER, Reach.TENANT),
+)
 async def get_tenant(tenant_id: str, caller: CallerDep, services: ServicesDep) -> TenantObject:
     """Get a tenant."""
-    check_opaque_id(tenant_id, field="tenant_id")
-    async with services.database.environment(caller.environment_id) as transaction:
+    caller.confine(check_opaque_id(tenant_id, field="tenant_id"))
+    async with caller.scope(services.database) as transaction:
         tenant = await transaction.tenants.get(caller.environment_id, tenant_id)
     if tenant is None:
         raise NotFound("no such tenant in this environment")
     return _object(tenant)
 
 
-@router.put("/{tenant_id:path}", operation_id="put_tenant", responses=problems())
+@router.put(
+    "/{tenant_id:path}",
+    operation_id="put_tenant",
+    responses=problems("tenant_erasing"),
+    **rule(ApiKeyRole.SERVER, Reach.TENANT),
+)
 async def put_tenant(
     tenant_id: str, body: PutTenant, caller: CallerDep, services: ServicesDep
 ) -> TenantObject:
     """Make a tenant or change its name. Tenants also come into being with their first connect session."""
+    caller.confine(check_opaque_id(tenant_id, field="tenant_id"))
     tenant = await services.amendment.tenant(
         caller.environment_id, tenant_id, name=body.name, origin=caller.origin
     )
     return _object(tenant)
+
+
+@router.delete(
+    "/{tenant_id:path}",
+    operation_id="erase_tenant",
+    responses=problems("not_found", "tenant_erasing"),
+    **rule(ApiKeyRole.ADMIN, Reach.ENVIRONMENT),
+)
+async def erase_tenant(tenant_id: str, caller: CallerDep, services: ServicesDep) -> TenantErasureObject:
+    """Erase a tenant for good: revoke its grants, destroy its keys, remove its rows.
+
+    Answers within about 25 seconds. What takes longer goes on in the worker, and the answer is 409
+    `tenant_erasing`; the event `tenant.erased` is then the certificate. Afterwards the tenant is not found.
+    """
+    certificate = await services.tenant_erasure.erase(
+        caller.environment_id, tenant_id, origin=caller.origin, patience=REQUEST
+    )
+    return TenantErasureObject(
+        id=certificate.event_id,
+        tenant_id=certificate.tenant_id,
+        began_at=certificate.began_at,
+        finished_at=certificate.finished_at,
+        **asdict(certificate.counts),
+    )
 
 
 def _place(cursor: str | None) -> str:

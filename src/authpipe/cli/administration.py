@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from authpipe.server.wiring import Rooms
 
 T = TypeVar("T")
+#: Says what a command is at.
+Tell = Callable[[str], None]
 
 
 def origin() -> Origin:
@@ -41,6 +43,11 @@ def administer(work: Callable[[Rooms], Awaitable[T]], *, migrate: bool = False) 
 
     Raises what ``work`` raises, and ``ConfigurationError``.
     """
+    return administer_telling(lambda rooms, _: work(rooms), migrate=migrate)
+
+
+def administer_telling(work: Callable[[Rooms, Tell], Awaitable[T]], *, migrate: bool = False) -> T:
+    """As :func:`administer`, for work that says what it is at; shown where there is a terminal."""
     import asyncio
 
     from authpipe.server.wiring import open_rooms
@@ -49,7 +56,7 @@ def administer(work: Callable[[Rooms], Awaitable[T]], *, migrate: bool = False) 
 
     async def run() -> T:
         async with open_rooms(settings, migrate=migrate) as rooms:
-            return await work(rooms)
+            return await work(rooms, status.update)
 
-    with console(stderr=True).status("working"):
+    with console(stderr=True).status("working") as status:
         return asyncio.run(run())

@@ -12,6 +12,7 @@ from authpipe.cli.administration import administer, origin
 from authpipe.cli.documents import key_document, key_status, listed
 from authpipe.cli.options import DEVELOPMENT, EnvironmentName, Json
 from authpipe.cli.output import print_json, print_line, print_table
+from authpipe.domain.access import ApiKeyRole
 from authpipe.domain.environment import ApiKey
 from authpipe.domain.errors import InvalidInput, NotFound
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from authpipe.domain.secret import Secret
     from authpipe.server.wiring import Rooms
 
+KeyArgument = Annotated[str, typer.Argument(help="The key's id, or its prefix such as apk_k3x2m4qa.")]
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -31,12 +33,24 @@ def add_to(app: typer.Typer) -> None:
     )
     group.command("create")(create)
     group.command("list")(list_keys)
+    group.command("rotate")(rotate)
     group.command("revoke")(revoke)
     app.add_typer(group, name="api-keys", rich_help_panel="Administer")
 
 
 def create(
     name: Annotated[str, typer.Option(help="What the key is for.")] = "command line",
+    role: Annotated[
+        ApiKeyRole,
+        typer.Option(
+            help="viewer reads, but no secret; server also reads credentials and connects; admin also "
+            "manages keys, provider configs and the environment."
+        ),
+    ] = ApiKeyRole.SERVER,
+    tenant: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="The one tenant it reaches.  Default: all of the environment."),
+    ] = None,
     expires_in: Annotated[
         str | None, typer.Option(metavar="TIME", help="Such as 90d, 12h or 30m.  Default: never.")
     ] = None,
@@ -44,12 +58,17 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Make a key and print it.  It is stored nowhere and cannot be shown again."""
-    life = None if expires_in is None else _duration(expires_in)
+    life = None if expires_in is None else _duration(expires_in, option="--expires-in")
 
     async def work(rooms: Rooms) -> tuple[ApiKey, Secret, datetime]:
         found = await rooms.environments.by_name(environment)
         key, text = await rooms.api_keys.create(
-            found.environment_id, name=name, expires_in=life, origin=origin()
+            found.environment_id,
+            name=name,
+            role=role,
+            tenant_id=tenant,
+            expires_in=life,
+            origin=origin(),
         )
         return key, text, rooms.clock.now()
 
@@ -58,8 +77,9 @@ def create(
         print_json({**key_document(key, now), "key": text.reveal()})
         return
     print_line(text.reveal())
+    reach = environment if key.tenant_id is None else f"tenant {key.tenant_id} in {environment}"
     typer.echo(
-        f"A key of {environment}. Keep it now: it cannot be shown again. "
+        f"A {key.role.value} key of {reach}. Keep it now: it cannot be shown again. "
         f"To end it: authpipe api-keys revoke {key.prefix} -e {environment}",
         err=True,
     )
@@ -77,17 +97,58 @@ def list_keys(environment: EnvironmentName = DEVELOPMENT, as_json: Json = False)
         print_json(listed(key_document(key, now) for key in keys))
         return
     print_table(
-        ("Key", "Name", "Status", "Created", "Expires", "Last used"),
+        ("Key", "Name", "Role", "Tenant", "Status", "Created", "Expires", "Last used"),
         [
-            (key.prefix, key.name, key_status(key, now), key.created_at, key.expires_at, key.last_used_at)
+            (
+                key.prefix,
+                key.name,
+                key.role.value,
+                key.tenant_id,
+                key_status(key, now),
+                key.created_at,
+                key.expires_at,
+                key.last_used_at,
+            )
             for key in keys
         ],
         empty=f"no key in {environment} yet: authpipe api-keys create -e {environment}",
     )
 
 
+def rotate(
+    key: KeyArgument,
+    overlap: Annotated[
+        str,
+        typer.Option(metavar="TIME", help="How long both keys are good, such as 24h, 30m or 0m."),
+    ] = "24h",
+    environment: EnvironmentName = DEVELOPMENT,
+    as_json: Json = False,
+) -> None:
+    """Make a key in another's place and print it.  Name, role, tenant and life are the same."""
+    both_good = _duration(overlap, option="--overlap")
+
+    async def work(rooms: Rooms) -> tuple[ApiKey, ApiKey, Secret, datetime]:
+        found = await rooms.environments.by_name(environment)
+        chosen = _chosen(await rooms.api_keys.list(found.environment_id), key)
+        made, text = await rooms.api_keys.rotate(
+            found.environment_id, chosen.api_key_id, overlap=both_good, origin=origin()
+        )
+        return chosen, made, text, rooms.clock.now()
+
+    replaced, made, text, now = administer(work)
+    if as_json:
+        print_json({**key_document(made, now), "key": text.reveal()})
+        return
+    print_line(text.reveal())
+    typer.echo(
+        f"Keep it now: it cannot be shown again. {replaced.prefix} ends in {overlap}, "
+        f"or when it expires; to end it at once: authpipe api-keys revoke {replaced.prefix} -e {environment}",
+        err=True,
+    )
+
+
 def revoke(
-    key: Annotated[str, typer.Argument(help="The key's id, or its prefix such as apk_k3x2m4qa.")],
+    key: KeyArgument,
     environment: EnvironmentName = DEVELOPMENT,
     as_json: Json = False,
 ) -> None:
@@ -115,8 +176,8 @@ def _chosen(keys: list[ApiKey], wanted: str) -> ApiKey:
     raise NotFound("no such API key in this environment: see authpipe api-keys list")
 
 
-def _duration(text: str) -> timedelta:
+def _duration(text: str, *, option: str) -> timedelta:
     found = re.fullmatch(r"(\d{1,6})([mhd])", text)
     if found is None:
-        raise InvalidInput("--expires-in takes a number with m, h or d, such as 90d", field="expires_in")
+        raise InvalidInput(f"{option} takes a number with m, h or d, such as 90d", field=option)
     return timedelta(**{_UNITS[found[2]]: int(found[1])})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from authpipe.cli.options import DEVELOPMENT
+from authpipe.domain.access import ApiKeyRole
 from authpipe.domain.environment import Environment, EnvironmentKind
 from authpipe.domain.errors import Conflict, NotFound, Unauthenticated
 from authpipe.domain.event import Origin
@@ -66,9 +67,12 @@ async def development_key(rooms: Rooms, environment: Environment, *, origin: Ori
         except Unauthenticated:
             pass
         else:
-            if known.environment.environment_id == environment.environment_id:
+            here = known.environment.environment_id == environment.environment_id
+            if here and known.api_key.role is ApiKeyRole.ADMIN and known.api_key.tenant_id is None:
                 return kept
-    _, key = await rooms.api_keys.create(environment.environment_id, name="authpipe dev", origin=origin)
+    _, key = await rooms.api_keys.create(
+        environment.environment_id, name="authpipe dev", role=ApiKeyRole.ADMIN, origin=origin
+    )
     _write(path, key)
     return key
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from authpipe.domain.connection import Connection, Installation
-from authpipe.domain.environment import ApiKey, Environment
+from authpipe.domain.environment import ApiKey, Environment, Tenant
+from authpipe.domain.erasure import ErasureCertificate
 from authpipe.domain.provider_config import ProviderConfig
 
 if TYPE_CHECKING:
@@ -29,6 +31,29 @@ def environment_document(environment: Environment) -> dict[str, Any]:
         "return_urls": environment.return_urls,
         "origins": environment.origins,
         "created_at": environment.created_at,
+    }
+
+
+def tenant_document(tenant: Tenant) -> dict[str, Any]:
+    """A tenant."""
+    return {
+        "object": "tenant",
+        "id": tenant.tenant_id,
+        "name": tenant.name,
+        "created_at": tenant.created_at,
+        "erasing_at": tenant.erasing_at,
+    }
+
+
+def erasure_document(certificate: ErasureCertificate) -> dict[str, Any]:
+    """The certificate of an erasure."""
+    return {
+        "object": "tenant_erasure",
+        "id": certificate.event_id,
+        "tenant_id": certificate.tenant_id,
+        **asdict(certificate.counts),
+        "began_at": certificate.began_at,
+        "finished_at": certificate.finished_at,
     }
 
 
@@ -62,6 +87,9 @@ def key_document(key: ApiKey, now: datetime) -> dict[str, Any]:
         "id": key.api_key_id,
         "name": key.name,
         "prefix": key.prefix,
+        "role": key.role.value,
+        "tenant_id": key.tenant_id,
+        "replaced_by": key.replaced_by,
         "status": key_status(key, now),
         "created_at": key.created_at,
         "expires_at": key.expires_at,

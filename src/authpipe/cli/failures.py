@@ -17,6 +17,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 _REMEDIES: dict[type[sdk_errors.AuthpipeError], str] = {
     sdk_errors.AuthenticationFailed: "set AUTHPIPE_API_KEY to a key made with `authpipe api-keys create`",
+    sdk_errors.PermissionDenied: "make a key that may with `authpipe api-keys create --role`",
     sdk_errors.AuthpipeUnavailable: "is `authpipe serve` or `authpipe dev` running where AUTHPIPE_URL says?",
     sdk_errors.ReauthorizationRequired: "connect again with `authpipe connect`",
     sdk_errors.NotConnected: "make a connection with `authpipe connect`",

@@ -8,6 +8,7 @@ import typer
 
 from authpipe.cli import (
     api_keys,
+    audit,
     configs,
     connect,
     connections,
@@ -16,9 +17,11 @@ from authpipe.cli import (
     dev,
     environments,
     installations,
+    keys,
     processes,
     providers,
     setup,
+    tenants,
     version,
 )
 from authpipe.cli.failures import exit_code
@@ -34,8 +37,11 @@ _GROUPS = (
     installations,
     providers,
     environments,
+    tenants,
     configs,
     api_keys,
+    keys,
+    audit,
     version,
 )
 

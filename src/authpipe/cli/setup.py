@@ -80,10 +80,12 @@ async def _migrate(settings: Settings) -> tuple[str | None, str | None]:
 
 
 def _document(settings: Settings, key_made: bool, environment: str, environment_made: bool) -> dict[str, Any]:
+    from authpipe.vault.keks.uri import shown_uri
+
     return {
         "object": "init",
         "data_dir": str(settings.data_dir),
-        "kek": settings.keks[0],
+        "kek": shown_uri(settings.keks[0]),
         "kek_made": key_made,
         "database": "embedded" if settings.database_url is None else "configured",
         "environment": environment or None,
@@ -92,9 +94,10 @@ def _document(settings: Settings, key_made: bool, environment: str, environment_
 
 
 def _key_line(settings: Settings, *, made: bool) -> str:
-    if made:
-        return f"{settings.keks[0]} (made; keep a copy apart from the database's backups)"
-    return f"{settings.keks[0]} (was there)"
+    from authpipe.vault.keks.uri import shown_uri
+
+    kek = shown_uri(settings.keks[0])
+    return f"{kek} (made; keep a copy apart from the database's backups)" if made else f"{kek} (was there)"
 
 
 def _database(settings: Settings) -> str:

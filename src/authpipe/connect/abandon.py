@@ -48,8 +48,8 @@ class Abandonment:
         self._vault = vault
         self._clock = clock
 
-    async def of_session(self, session: ConnectSession, *, reason: str, origin: Origin) -> None:
-        """Give back the session's candidate, if it has one nobody else is giving back."""
+    async def of_session(self, session: ConnectSession, *, reason: str, origin: Origin) -> Upstreamed | None:
+        """Give back the session's candidate.  None when it has none, or somebody else is giving it back."""
         now = self._clock.now()
         async with self._database.tenant(session.environment_id, session.tenant_id) as transaction:
             candidate = await transaction.candidates.claim_of_session(
@@ -59,8 +59,9 @@ class Abandonment:
                 now=now,
                 lease_until=now + _LEASE,
             )
-        if candidate is not None:
-            await self.of_candidate(candidate, SideName(session.kind.value), reason=reason, origin=origin)
+        if candidate is None:
+            return None
+        return await self.of_candidate(candidate, SideName(session.kind.value), reason=reason, origin=origin)
 
     async def overdue(self, *, origin: Origin, limit: int = 20) -> int:
         """Give back candidates that were not completed in time; returns how many."""
@@ -82,7 +83,7 @@ class Abandonment:
 
     async def of_candidate(
         self, candidate: Candidate, side_name: SideName, *, reason: str, origin: Origin
-    ) -> None:
+    ) -> Upstreamed:
         """Revoke and destroy one candidate whose lease the caller holds."""
         upstream = Upstreamed.FAILED
         try:
@@ -109,6 +110,7 @@ class Abandonment:
                 at=self._clock.now(),
                 data={"reason": reason, "upstream": upstream.value},
             )
+        return upstream
 
     async def of_grant(
         self,
@@ -148,7 +150,7 @@ class Abandonment:
         candidate_id: UUID | None = None,
     ) -> Upstreamed:
         """Revoke a user's authorization; where providers end all of an account's tokens at once, only if
-        no other active connection or waiting grant of the environment stands on the same account."""
+        no other active connection or waiting grant stands on the same account through the same client."""
         side = provider.side(SideName.CONNECTION)
         if side.revocation is None:
             return Upstreamed.UNSUPPORTED
@@ -158,8 +160,11 @@ class Abandonment:
         return Upstreamed.REVOKED if done else Upstreamed.FAILED
 
     async def workspace(self, provider: Provider, held: Held) -> Upstreamed:
-        """Remove the app from a workspace, or end the installation's token."""
+        """Remove the app from a workspace, or end the installation's token; not where another environment
+        stands on the same app in the same workspace."""
         side = provider.side(SideName.INSTALLATION)
+        if await self._installed_elsewhere(provider, held.external_id):
+            return Upstreamed.SHARED
         if side.uninstall is not None:
             done = await self._upstream.uninstall(provider, side, held)
         elif side.revocation is not None:
@@ -206,13 +211,27 @@ class Abandonment:
         apart_from: UUID | None,
         candidate_id: UUID | None,
     ) -> bool:
-        config = provider.config
+        config, now = provider.config, self._clock.now()
         async with self._database.environment(config.environment_id) as transaction:
-            return await transaction.connections.account_is_shared(
+            shared = await transaction.connections.account_is_shared(
                 config.environment_id,
                 config.provider_config_id,
                 account_id=account_id,
                 apart_from=apart_from,
                 candidate_id=candidate_id,
-                now=self._clock.now(),
+                now=now,
             )
+        if shared or config.client_id is None:
+            return shared
+        # To the provider, environments with one client are one application.
+        async with self._database.system() as transaction:
+            return await transaction.connections.account_is_shared_elsewhere(
+                config, account_id=account_id, now=now
+            )
+
+    async def _installed_elsewhere(self, provider: Provider, external_id: str | None) -> bool:
+        config = provider.config
+        if config.client_id is None or external_id is None:
+            return False
+        async with self._database.system() as transaction:
+            return await transaction.installations.claimed_elsewhere(config, external_id)

@@ -20,6 +20,7 @@ from authpipe.domain.secret import Secret
 from authpipe.events.record import record
 from authpipe.events.types import EventType
 from authpipe.store.database import Database
+from authpipe.telemetry import traces
 
 #: The prefix makes browsers insist on Secure, Path=/ and no Domain: no other host can plant the cookie.
 COOKIE_PREFIX = "__Host-authpipe_connect_"
@@ -69,6 +70,14 @@ class BrowserSessions:
         Raises ``ConnectError``: ``link_unknown``, ``link_used``, ``link_used_here`` (by this very browser,
         which may go on) or ``session_expired``.  All but the first record an event.
         """
+        with traces.span("connect.open") as span:
+            session, cookie = await self._open(token, cookies, origin)
+            span.set(provider=session.provider, connect_session_id=session.session_id)
+            return session, cookie
+
+    async def _open(
+        self, token: Secret, cookies: Mapping[str, str], origin: Origin
+    ) -> tuple[ConnectSession, Secret]:
         now = self._clock.now()
         cookie = new_value()
         token_hash = digest(token)

@@ -37,7 +37,9 @@ from authpipe.net.client import HttpClient
 from authpipe.oauth.authorization import CallbackAnswer, check_issuer, read_callback
 from authpipe.oauth.token import TokenGrant, code_request, read_token_response
 from authpipe.store.database import Database
+from authpipe.telemetry import traces
 from authpipe.telemetry.metrics import Metrics
+from authpipe.telemetry.provider_call import provider_call
 from authpipe.vault.vault import Vault
 
 #: How many stray answers a process records in a minute.
@@ -79,8 +81,17 @@ class Callbacks:
     ) -> tuple[ConnectSession, Secret]:
         """The session with its candidate, and the completion code for the way back.
 
-        Raises ``ConnectError``; as :class:`FailedSession` where the session is known and is over.
+        Raises ``ConnectError``; as :class:`FailedSession` where the session is known and is over.  Raises
+        ``Conflict`` (``tenant_erasing``).
         """
+        with traces.span("connect.callback", provider_config_id=provider_config_id) as span:
+            session, completion_code = await self._receive(provider_config_id, raw_query, cookies, origin)
+            span.set(provider=session.provider, connect_session_id=session.session_id)
+            return session, completion_code
+
+    async def _receive(
+        self, provider_config_id: UUID, raw_query: str, cookies: Mapping[str, str], origin: Origin
+    ) -> tuple[ConnectSession, Secret]:
         provider = await self._provider(provider_config_id)
         try:
             answer = read_callback(parse_callback_query(provider.definition, raw_query))
@@ -99,6 +110,8 @@ class Callbacks:
         attempt = await self._take(provider, answer.state, cookies, origin)
         async with self._database.system() as transaction:
             session = await transaction.sessions.by_id(attempt.session_id)
+            if session is not None:
+                await transaction.tenants.keep(session.environment_id, session.tenant_id)
         if session is None or session.status is not SessionStatus.AUTHORIZING:
             raise ConnectError(f"This request is already over. {_START_AGAIN}", code="session_ended")
         return await self._finish(provider, session, attempt, answer, origin)
@@ -169,8 +182,11 @@ class Callbacks:
         try:
             provider.check_enabled()
             check_issuer(provider.oauth, answer)
-            token = await self._exchange(provider, attempt, _code(provider, answer))
-            grant = await self._identify(provider, session, attempt, token)
+            code = _code(provider, answer)
+            with traces.span("connect.exchange", provider=session.provider):
+                token = await self._exchange(provider, attempt, code)
+            with traces.span("connect.identify", provider=session.provider):
+                grant = await self._identify(provider, session, attempt, token)
         except (ConnectError, ProviderError, ConfigurationError, Conflict) as error:
             failure = _failure(error, session)
             await self._ending.fail(session, failure.code, origin=origin, data=_told(error, answer))
@@ -214,8 +230,9 @@ class Callbacks:
             redirect_uri=attempt.redirect_uri,
             verifier=verifier,
         )
-        with self._metrics.provider_request.labels(provider.config.provider, "code").time():
+        with provider_call(self._metrics, provider.config.provider, "code") as call:
             response = await self._http.send(request)
+            call.set(status=response.status)
         return read_token_response(provider.oauth, response, received_at=self._clock.now(), request=request)
 
     async def _stray(self, provider: Provider, code: str, origin: Origin) -> None:

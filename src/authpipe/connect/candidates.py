@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from authpipe.catalog.definition import SideName
 from authpipe.connect.abandon import Abandonment
 from authpipe.connect.grant import AccountGrant, account_of, grant_context, secrets_of
@@ -9,7 +11,7 @@ from authpipe.connect.one_time import CANDIDATE_LIFETIME, digest, new_value
 from authpipe.credentials.provider import Provider
 from authpipe.domain.clock import Clock
 from authpipe.domain.connect_session import Candidate, ConnectSession
-from authpipe.domain.errors import ConnectError
+from authpipe.domain.errors import Conflict, ConnectError
 from authpipe.domain.event import Origin
 from authpipe.domain.identifiers import new_id
 from authpipe.domain.secret import Secret
@@ -33,8 +35,20 @@ class CandidateMaking:
     ) -> tuple[ConnectSession, Secret]:
         """The session, now waiting for completion, and the one-time completion code.
 
-        A session that ended meanwhile raises ``ConnectError`` (``session_ended``); the grant is given back.
+        A session that ended meanwhile, or whose tenant is being erased, raises ``ConnectError``
+        (``session_ended``); the grant is given back.
         """
+        # A conflict says that the tenant is being erased, and with it the session.
+        with contextlib.suppress(Conflict):
+            made = await self._make(session, grant, origin)
+            if made is not None:
+                return made
+        await self._abandonment.of_grant(provider, SideName(session.kind.value), grant)
+        raise ConnectError("This is already finished. Go back to the application.", code="session_ended")
+
+    async def _make(
+        self, session: ConnectSession, grant: AccountGrant, origin: Origin
+    ) -> tuple[ConnectSession, Secret] | None:
         now = self._clock.now()
         candidate_id = new_id()
         expires_at = now + CANDIDATE_LIFETIME
@@ -53,22 +67,22 @@ class CandidateMaking:
             expires_at=expires_at,
         )
         async with self._database.tenant(session.environment_id, session.tenant_id) as transaction:
+            await transaction.tenants.keep(session.environment_id, session.tenant_id)
             waiting = await transaction.sessions.candidate(
                 session, completion_hash=digest(completion_code), expires_at=expires_at, at=now
             )
-            if waiting is not None:
-                await transaction.candidates.add(candidate)
-                await record(
-                    transaction,
-                    EventType.CONNECT_SESSION_CANDIDATE,
-                    environment_id=session.environment_id,
-                    tenant_id=session.tenant_id,
-                    object_kind="connect_session",
-                    object_id=session.session_id,
-                    origin=origin,
-                    at=now,
-                    data={"provider": session.provider, "account_id": grant.account_id},
-                )
-                return waiting, completion_code
-        await self._abandonment.of_grant(provider, SideName(session.kind.value), grant)
-        raise ConnectError("This is already finished. Go back to the application.", code="session_ended")
+            if waiting is None:
+                return None
+            await transaction.candidates.add(candidate)
+            await record(
+                transaction,
+                EventType.CONNECT_SESSION_CANDIDATE,
+                environment_id=session.environment_id,
+                tenant_id=session.tenant_id,
+                object_kind="connect_session",
+                object_id=session.session_id,
+                origin=origin,
+                at=now,
+                data={"provider": session.provider, "account_id": grant.account_id},
+            )
+        return waiting, completion_code

@@ -24,6 +24,7 @@ from authpipe.events.record import record
 from authpipe.events.types import EventType
 from authpipe.store.database import Database
 from authpipe.store.transaction import Transaction
+from authpipe.telemetry import traces
 from authpipe.telemetry.metrics import Metrics
 from authpipe.vault.vault import Vault
 
@@ -77,12 +78,28 @@ class Completion:
     ) -> Completed:
         """The connection or installation.
 
-        Raises ``NotFound``, ``Conflict`` (see ``activate_connection`` and ``activate_installation``) and
-        ``ConnectError``: ``session_completed``, ``session_not_ready``, ``session_failed``,
-        ``session_expired``, ``completion_code_invalid``, ``completion_mismatch``.
+        Raises ``NotFound``, ``Conflict`` (``tenant_erasing``, and see ``activate_connection`` and
+        ``activate_installation``) and ``ConnectError``: ``session_completed``, ``session_not_ready``,
+        ``session_failed``, ``session_expired``, ``completion_code_invalid``, ``completion_mismatch``.
         After a mismatch or a conflict the candidate is revoked and destroyed.
         """
-        session, candidate = await self._waiting(environment_id, session_id, completion_code)
+        with traces.span("connect.complete", connect_session_id=session_id) as span:
+            completed = await self._complete(
+                environment_id, session_id, completion_code, tenant_id, user_id, origin
+            )
+            span.set(provider=completed.session.provider)
+            return completed
+
+    async def _complete(
+        self,
+        environment_id: UUID,
+        session_id: UUID,
+        completion_code: Secret,
+        tenant_id: str,
+        user_id: str | None,
+        origin: Origin,
+    ) -> Completed:
+        session, candidate = await self._waiting(environment_id, session_id, completion_code, origin)
         if (session.tenant_id, session.user_id) != (tenant_id, user_id):
             await self._refuse(session, "completion_mismatch", origin)
             raise ConnectError(
@@ -110,6 +127,7 @@ class Completion:
         try:
             async with self._database.tenant(environment_id, session.tenant_id) as transaction:
                 provider.check_enabled()
+                await transaction.tenants.keep(environment_id, session.tenant_id)
                 await self._take(transaction, session, candidate)
                 if side_name is SideName.CONNECTION:
                     connection = await activate_connection(
@@ -128,12 +146,13 @@ class Completion:
         return Completed(session=completed, connection=connection, installation=installation)
 
     async def _waiting(
-        self, environment_id: UUID, session_id: UUID, completion_code: Secret
+        self, environment_id: UUID, session_id: UUID, completion_code: Secret, origin: Origin
     ) -> tuple[ConnectSession, Candidate]:
         async with self._database.environment(environment_id) as transaction:
             session = await transaction.sessions.find(environment_id, session_id)
             if session is None:
                 raise NotFound("no such connect session in this environment")
+            await transaction.tenants.keep(environment_id, session.tenant_id)
             matches = await transaction.sessions.matches_completion(session, digest(completion_code))
             candidate = await transaction.candidates.of_session(environment_id, session.tenant_id, session_id)
         if session.status is SessionStatus.COMPLETED:
@@ -147,6 +166,7 @@ class Completion:
                 "The browser has not come back from the provider yet", code="session_not_ready"
             )
         if not matches:
+            await self._ending.refused(session, "completion_code_invalid", origin=origin)
             raise ConnectError(
                 "completion_code is not the one the browser brought back", code="completion_code_invalid"
             )

@@ -82,7 +82,22 @@ class DirectStorage:
             if error.code == "provider_unavailable":
                 raise ProviderUnavailable(error.message, detail=error.detail) from None
             raise InvalidInput(error.message, field="fields") from None
+        await self._ensure_tenant(environment_id, tenant_id, origin)
         sealed = await self._sealing.seal(joined, SideName.CONNECTION, grant, tenant_id=tenant_id)
+        now = self._clock.now()
+        async with self._database.tenant(environment_id, tenant_id) as transaction:
+            await transaction.tenants.keep(environment_id, tenant_id)
+            return await activate_connection(
+                transaction,
+                joined,
+                sealed,
+                Place(tenant_id=tenant_id, user_id=user_id, label=label),
+                origin=origin,
+                at=now,
+            )
+
+    async def _ensure_tenant(self, environment_id: UUID, tenant_id: str, origin: Origin) -> None:
+        """A tenant's keyset is made for a tenant that exists."""
         now = self._clock.now()
         async with self._database.tenant(environment_id, tenant_id) as transaction:
             if await transaction.tenants.ensure(environment_id, tenant_id, at=now):
@@ -96,21 +111,13 @@ class DirectStorage:
                     origin=origin,
                     at=now,
                 )
-            return await activate_connection(
-                transaction,
-                joined,
-                sealed,
-                Place(tenant_id=tenant_id, user_id=user_id, label=label),
-                origin=origin,
-                at=now,
-            )
 
     async def webhook_secret(
         self, environment_id: UUID, installation_id: UUID, secret: Secret, *, origin: Origin
     ) -> Installation:
         """Keep a webhook's address or secret beside an installation, in place of an earlier one.
 
-        Raises ``NotFound`` and ``Conflict`` (``installation_ended``).
+        Raises ``NotFound`` and ``Conflict`` (``installation_ended``, ``tenant_erasing``).
         """
         if not secret:
             raise InvalidInput("secret is empty", field="secret")

@@ -11,6 +11,7 @@ from authpipe.domain.clock import Clock
 from authpipe.domain.connect_session import SessionStatus
 from authpipe.domain.event import ActorKind, Origin
 from authpipe.store.database import Database, is_outage
+from authpipe.telemetry import traces
 from authpipe.telemetry.logs import get_logger
 
 _log = get_logger(__name__)
@@ -54,6 +55,15 @@ class Reaper:
 
     async def round(self) -> int:
         """End what is overdue now; returns how many sessions and candidates that were."""
+        with traces.span("worker.round", worker="reaper") as span:
+            ended = await self._end_overdue()
+            if ended:
+                span.set(ended=ended)
+            else:
+                span.leave_out()
+            return ended
+
+    async def _end_overdue(self) -> int:
         now = self._clock.now()
         async with self._database.system() as transaction:
             sessions = await transaction.sessions.overdue(now=now, limit=_BATCH)

@@ -21,6 +21,7 @@ from authpipe.domain.secret import Secret
 from authpipe.events.record import record
 from authpipe.events.types import EventType
 from authpipe.store.database import Database
+from authpipe.telemetry import traces
 from authpipe.telemetry.metrics import Metrics
 
 
@@ -44,7 +45,7 @@ class SessionWish:
 
 
 class ConnectSessions:
-    """Creates sessions and tells how they stand."""
+    """Creates sessions."""
 
     def __init__(self, *, database: Database, providers: Providers, clock: Clock, metrics: Metrics) -> None:
         self._database = database
@@ -59,6 +60,14 @@ class ConnectSessions:
 
         Raises ``InvalidInput`` (naming the field), ``NotFound`` and ``Conflict``.
         """
+        with traces.span("connect.mint", provider=wish.provider) as span:
+            session, token = await self._create(environment_id, wish, origin)
+            span.set(connect_session_id=session.session_id)
+            return session, token
+
+    async def _create(
+        self, environment_id: UUID, wish: SessionWish, origin: Origin
+    ) -> tuple[ConnectSession, Secret]:
         tenant_id = check_opaque_id(wish.tenant_id, field="tenant_id")
         if wish.user_id is not None:
             check_opaque_id(wish.user_id, field="user_id")
@@ -151,14 +160,6 @@ class ConnectSessions:
             )
         self._metrics.connect_sessions.labels(session.provider, "created").inc()
         return session, token
-
-    async def get(self, environment_id: UUID, session_id: UUID) -> ConnectSession:
-        """The session.  Raises ``NotFound``."""
-        async with self._database.environment(environment_id) as transaction:
-            session = await transaction.sessions.find(environment_id, session_id)
-        if session is None:
-            raise NotFound("no such connect session in this environment")
-        return session
 
     def _check(self, provider: Provider, wish: SessionWish) -> None:
         config = provider.config

@@ -11,11 +11,15 @@ from authpipe.credentials.provider import Provider, Providers
 from authpipe.domain.clock import Clock
 from authpipe.domain.connect_session import AuthorizationAttempt, ConnectSession
 from authpipe.domain.errors import ConfigurationError, ConnectError
+from authpipe.domain.event import Origin
 from authpipe.domain.identifiers import new_id
+from authpipe.events.record import record
+from authpipe.events.types import EventType
 from authpipe.oauth.authorization import authorization_url
 from authpipe.oauth.pkce import challenge, new_verifier
 from authpipe.oauth.server import Pkce
 from authpipe.store.database import Database
+from authpipe.telemetry import traces
 from authpipe.vault.context import EncryptionContext
 from authpipe.vault.vault import Vault
 
@@ -50,11 +54,15 @@ class AuthorizationStart:
         self._clock = clock
         self._public_url = public_url
 
-    async def begin(self, session: ConnectSession) -> str:
+    async def begin(self, session: ConnectSession, *, origin: Origin) -> str:
         """The provider's URL for a session bound to this browser.  It carries the state: do not log it.
 
         Raises ``ConnectError`` when the session is over or the provider config cannot be used.
         """
+        with traces.span("connect.start", provider=session.provider, connect_session_id=session.session_id):
+            return await self._begin(session, origin)
+
+    async def _begin(self, session: ConnectSession, origin: Origin) -> str:
         provider = await self._providers.by_id(session.environment_id, session.provider_config_id)
         provider.check_enabled()
         side = provider.side(SideName(session.kind.value))
@@ -106,6 +114,17 @@ class AuthorizationStart:
                 replace(attempt, verifier_ciphertext=sealed),
                 state_hash=digest(state),
                 browser_hash=session.browser_hash,
+            )
+            await record(
+                transaction,
+                EventType.CONNECT_SESSION_AUTHORIZING,
+                environment_id=session.environment_id,
+                tenant_id=session.tenant_id,
+                object_kind="connect_session",
+                object_id=session.session_id,
+                origin=origin,
+                at=now,
+                data={"provider": session.provider, "scopes": list(session.scopes)},
             )
         return url
 

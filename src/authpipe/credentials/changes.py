@@ -8,6 +8,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import asyncpg
+
 from authpipe.store.database import Database, is_outage
 from authpipe.telemetry.logs import get_logger
 
@@ -15,7 +17,10 @@ _log = get_logger(__name__)
 
 #: Seconds between two tries to listen again after the connection was lost.
 _RETRY_S = 1.0
-CHANNELS = ("authpipe_credentials", "authpipe_api_keys", "authpipe_provider_configs")
+#: Seconds between two looks whether the connection still carries anything, and the longest one may take: a
+#: network that swallows packets ends no connection.
+_LOOK_S = 5.0
+CHANNELS = ("authpipe_credentials", "authpipe_api_keys", "authpipe_provider_configs", "authpipe_keysets")
 
 
 class Changes:
@@ -40,6 +45,12 @@ class Changes:
     async def listening(self) -> None:
         """Return once notifications are heard."""
         await self._listening.wait()
+
+    @property
+    def hearing(self) -> bool:
+        """Whether notifications are heard now, as far as is known.  A lost connection shows at once, one that
+        silently carries nothing within 10 s."""
+        return self._listening.is_set()
 
     async def close(self) -> None:
         """Stop listening."""
@@ -78,6 +89,14 @@ class Changes:
             except Exception as error:  # noqa: BLE001  # one subscriber's fault must not silence the others
                 _log.error("a notification was not understood", channel=channel, error=type(error).__name__)
 
+    async def _watch(self, connection: asyncpg.Connection[Any], lost: asyncio.Event) -> None:
+        """Return, or raise, when the connection is gone."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(lost.wait(), _LOOK_S)
+                return
+            await self._database.look(connection, timeout_s=_LOOK_S)
+
     async def _listen(self) -> None:
         while True:
             try:
@@ -90,7 +109,7 @@ class Changes:
                     for forget in self._gaps:
                         forget()
                     self._listening.set()
-                    await lost.wait()
+                    await self._watch(connection, lost)
                 finally:
                     self._listening.clear()
                     await connection.close(timeout=2)

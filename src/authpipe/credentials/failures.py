@@ -11,7 +11,13 @@ from authpipe.credentials.schedule import retry_at
 from authpipe.domain.clock import Clock
 from authpipe.domain.connection import ConnectionStatus, InstallationStatus
 from authpipe.domain.credential import OwnerKind, StoredCredential
-from authpipe.domain.errors import AuthpipeError, ProviderError, ProviderRejected, ProviderUnavailable
+from authpipe.domain.errors import (
+    AuthpipeError,
+    ProviderError,
+    ProviderRejected,
+    ProviderUnavailable,
+    VaultUnavailable,
+)
 from authpipe.domain.event import ActorKind, Origin, Outcome
 from authpipe.domain.provider_config import ProviderConfig
 from authpipe.events.record import record
@@ -51,7 +57,7 @@ class RefreshJudgement:
 
     async def failed(self, credential: StoredCredential, error: AuthpipeError) -> Refreshed:
         """Write down a failed attempt and give the lease back."""
-        failure = classify(error) if isinstance(error, ProviderError) else RefreshFailure.MISCONFIGURED
+        failure = _classify(error)
         self._tell_circuit(credential, error, failure)
         if failure is RefreshFailure.REVOKED:
             outcome = await self._revoked(credential, error)
@@ -100,7 +106,7 @@ class RefreshJudgement:
         self, credential: StoredCredential, error: AuthpipeError, failure: RefreshFailure
     ) -> Refreshed:
         now = self._clock.now()
-        if isinstance(error, NotAsked):
+        if isinstance(error, NotAsked | VaultUnavailable):
             return await self._not_asked(credential, error)
         wish: float | None = None
         unknown = False
@@ -150,8 +156,14 @@ class RefreshJudgement:
         )
         return Refreshed.POSTPONED
 
-    async def _not_asked(self, credential: StoredCredential, error: NotAsked) -> Refreshed:
+    async def _not_asked(self, credential: StoredCredential, error: NotAsked | VaultUnavailable) -> Refreshed:
         """We kept the call back ourselves, which says nothing against the credential."""
+        if isinstance(error, VaultUnavailable):
+            _log.warning(
+                "refresh put off: the vault is unavailable",
+                credential_id=str(credential.credential_id),
+                detail=error.detail,
+            )
         wait = timedelta(seconds=max(error.retry_after_s or 0.0, _NOT_ASKED_RETRY_S))
         async with self._database.tenant(credential.environment_id, credential.tenant_id) as transaction:
             until = self._clock.now() + wait * self._spread.uniform(1.0, 1.25)
@@ -221,6 +233,12 @@ async def needs_reauth(
         outcome=Outcome.FAILURE,
         data={"provider": credential.provider, "reason": reason},
     )
+
+
+def _classify(error: AuthpipeError) -> RefreshFailure:
+    if isinstance(error, ProviderError):
+        return classify(error)
+    return RefreshFailure.TRANSIENT if error.retryable else RefreshFailure.MISCONFIGURED
 
 
 def _word(error: AuthpipeError) -> str:

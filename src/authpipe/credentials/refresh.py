@@ -22,8 +22,10 @@ from authpipe.net.client import HttpClient
 from authpipe.oauth.token import TokenGrant, read_token_response, refresh_request
 from authpipe.store.credentials import RefreshedSecrets
 from authpipe.store.database import Database
+from authpipe.telemetry import traces
 from authpipe.telemetry.logs import get_logger
 from authpipe.telemetry.metrics import Metrics
+from authpipe.telemetry.provider_call import provider_call
 from authpipe.vault.sealer import Sealer
 from authpipe.vault.vault import Vault
 
@@ -83,6 +85,14 @@ class RefreshEngine:
         Raises only what the database raises while it is away, and never after the provider answered: from
         then on the answer is on disk and will be committed.
         """
+        with traces.span(
+            "refresh.attempt", provider=credential.provider, credential_id=credential.credential_id
+        ) as span:
+            refreshed = await self._attempt(credential)
+            span.set(outcome=refreshed.value)
+            return refreshed
+
+    async def _attempt(self, credential: StoredCredential) -> Refreshed:
         self._observe(Step.CLAIMED, credential)
         # After an outage longer than the lease: the answer is here, and its token must not be used twice.
         held = await self._replay.held(credential)
@@ -131,9 +141,10 @@ class RefreshEngine:
         request = refresh_request(provider.oauth, client, refresh_token=refresh_token)
         async with self._limits.slot(credential.provider_config_id):
             self._check_lease(credential)
-            with self._metrics.provider_request.labels(credential.provider, "refresh").time():
+            with provider_call(self._metrics, credential.provider, "refresh") as call:
                 self._observe(Step.SENT, credential)
                 response = await self._http.send(request, deadline_s=PROVIDER_DEADLINE_S)
+                call.set(status=response.status)
         return read_token_response(provider.oauth, response, received_at=self._clock.now(), request=request)
 
     def _check_lease(self, credential: StoredCredential) -> None:

@@ -12,7 +12,11 @@ from authpipe.credentials.schedule import LONGEST_RETRY
 from authpipe.domain.clock import Clock
 from authpipe.domain.credential import StoredCredential
 from authpipe.domain.errors import NotConnected, ProviderUnavailable
+from authpipe.domain.event import Origin
+from authpipe.events.record import record
+from authpipe.events.types import EventType
 from authpipe.store.database import Database
+from authpipe.telemetry import traces
 
 #: Seconds a caller waits at most for a refresh that somebody runs.
 WAIT_S = 25.0
@@ -42,7 +46,7 @@ class RefreshNow:
         """The credential at a later version than ``version``, or as it stands once it cannot get there.
 
         Raises ``ProviderUnavailable`` when the provider cannot be asked now, or the deadline passed;
-        ``NotConnected`` when the credential is gone.
+        ``NotConnected`` when the credential is gone; ``Conflict`` (``tenant_erasing``).
         """
         flight = self._flights.get(credential_id)
         if flight is None or flight[0] != version:
@@ -57,6 +61,31 @@ class RefreshNow:
             raise ProviderUnavailable(
                 "the refresh takes longer than a caller can wait; try again", retry_after_s=5
             ) from None
+
+    async def demanded(self, credential: StoredCredential, *, origin: Origin) -> StoredCredential:
+        """As :meth:`beyond` the version given, with an event that tells who wanted it."""
+        async with self._database.tenant(credential.environment_id, credential.tenant_id) as transaction:
+            await record(
+                transaction,
+                EventType.CREDENTIAL_REFRESH_REQUESTED,
+                environment_id=credential.environment_id,
+                tenant_id=credential.tenant_id,
+                object_kind="credential",
+                object_id=credential.credential_id,
+                origin=origin,
+                at=self._clock.now(),
+                data={
+                    "provider": credential.provider,
+                    f"{credential.owner_kind.value}_id": str(credential.owner_id),
+                    "version": credential.version,
+                },
+            )
+        return await self.beyond(
+            credential.environment_id,
+            credential.tenant_id,
+            credential.credential_id,
+            version=credential.version,
+        )
 
     async def close(self) -> None:
         """Wait for the refreshes under way."""
@@ -101,6 +130,7 @@ class RefreshNow:
             stored = await transaction.credentials.get(*place)
             if stored is None:
                 raise NotConnected("the credential was removed while it was being refreshed")
+            await transaction.tenants.keep(*place[:2])
             if stored.version > version or stored.refresh_due_at is None:
                 return stored
             waiting = stored.refresh_due_at > now and stored.lease is None
@@ -111,9 +141,11 @@ class RefreshNow:
                     f"the provider could not be asked ({stored.refresh_failures} times); trying again soon",
                     retry_after_s=max(wait, 1.0),
                 )
-            claimed = await transaction.credentials.claim_one(
-                *place, now=now, lease_until=now + LEASE, as_read=stored
-            )
+            with traces.span("refresh.claim", credential_id=place[2]) as span:
+                claimed = await transaction.credentials.claim_one(
+                    *place, now=now, lease_until=now + LEASE, as_read=stored
+                )
+                span.set(claimed=int(claimed is not None))
         if claimed is None:
             return None
         await self._engine.attempt(claimed)

@@ -26,6 +26,7 @@ from authpipe.domain.errors import (
 )
 from authpipe.domain.secret import Secret
 from authpipe.store.database import Database
+from authpipe.telemetry import traces
 from authpipe.telemetry.metrics import Metrics
 from authpipe.vault.vault import Vault
 
@@ -75,7 +76,8 @@ class CredentialReader:
         connections belong to users) and ``Conflict`` (the provider config is disabled).
         """
         try:
-            credential = await self._get(environment_id, request)
+            with traces.span("credential.read", provider=request.provider):
+                credential = await self._get(environment_id, request)
         except Exception as error:
             self._metrics.credential_reads.labels(getattr(error, "code", "error")).inc()
             raise

@@ -15,8 +15,10 @@ from authpipe.events.record import record as record_event
 from authpipe.events.types import EventType
 from authpipe.store.database import Database, is_outage
 from authpipe.store.transaction import Transaction
+from authpipe.telemetry import traces
 from authpipe.telemetry.logs import get_logger
 from authpipe.telemetry.metrics import Metrics
+from authpipe.vault.envelope import key_id_of
 
 #: Seconds between two tries while the database is away.
 RETRY_S = 0.5
@@ -146,11 +148,19 @@ class SpoolReplay:
         The lease is not asked for: one that ran out does not make the answer worse.  While the version
         stands nobody has stored anything newer, and the provider may have ended the old refresh token.
         """
+        with traces.span("refresh.commit", credential_id=record.credential_id) as span:
+            outcome = await self._swap(record, leased)
+            span.set(outcome=outcome.value)
+            return outcome
+
+    async def _swap(self, record: SpoolRecord, leased: StoredCredential | None) -> Refreshed:
         async with self._database.tenant(record.environment_id, record.tenant_id) as transaction:
             stored = leased or await transaction.credentials.get(
                 record.environment_id, record.tenant_id, record.credential_id
             )
             if stored is None or stored.version != record.version:
+                return Refreshed.SUPERSEDED
+            if leased is None and not await self._keys_held(transaction, record):
                 return Refreshed.SUPERSEDED
             committed = await transaction.credentials.commit_refresh(stored, record.secrets)
             if committed is None:
@@ -158,6 +168,18 @@ class SpoolReplay:
                 return Refreshed.SUPERSEDED
             await self._tell(transaction, committed, record)
         return Refreshed.REFRESHED
+
+    async def _keys_held(self, transaction: Transaction, record: SpoolRecord) -> bool:
+        """Keep the keys of an answer that comes late, perhaps by weeks, from being destroyed meanwhile."""
+        secrets = (record.secrets.secret_ciphertext, record.secrets.refresh_ciphertext)
+        key_ids = {key_id_of(ciphertext) for ciphertext in secrets if ciphertext is not None}
+        if await transaction.data_keys.hold(record.environment_id, record.tenant_id, key_ids):
+            return True
+        _log.error(
+            "the key of a spooled credential was destroyed; it cannot be used",
+            credential_id=str(record.credential_id),
+        )
+        return False
 
     async def _tell(
         self, transaction: Transaction, credential: StoredCredential, record: SpoolRecord

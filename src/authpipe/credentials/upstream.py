@@ -17,6 +17,7 @@ from authpipe.net.client import HttpClient
 from authpipe.net.message import Request, Value
 from authpipe.telemetry.logs import get_logger
 from authpipe.telemetry.metrics import Metrics
+from authpipe.telemetry.provider_call import provider_call
 
 #: Seconds.  Probes and revocations happen while somebody waits.
 _DEADLINE_S = 10.0
@@ -90,8 +91,9 @@ class Upstream:
         values: Mapping[str, Value],
     ) -> ProbeResult:
         request = await self._request(provider, probe.request, header, held, values)
-        with self._metrics.provider_request.labels(provider.config.provider, "probe").time():
+        with provider_call(self._metrics, provider.config.provider, "probe") as call:
             response = await self._http.send(request, deadline_s=_DEADLINE_S)
+            call.set(status=response.status)
         result = read_probe(probe, response)
         if result.reading is Reading.TRANSIENT:
             _log.info("inconclusive probe", provider=provider.config.provider, reason=result.reason)
@@ -104,8 +106,9 @@ class Upstream:
             return False
         try:
             request = await self._request(provider, template, side.header, held, held.values(side))
-            with self._metrics.provider_request.labels(provider.config.provider, purpose).time():
+            with provider_call(self._metrics, provider.config.provider, purpose) as call:
                 response = await self._http.send(request, deadline_s=_DEADLINE_S)
+                call.set(status=response.status)
         except (ProviderError, ConfigurationError) as error:
             _log.warning(f"{purpose} failed", provider=provider.config.provider, error=error.code)
             return False

@@ -13,6 +13,7 @@ from authpipe.credentials.spool_replay import SpoolReplay
 from authpipe.domain.clock import Clock
 from authpipe.domain.credential import StoredCredential
 from authpipe.store.database import Database, is_outage
+from authpipe.telemetry import traces
 from authpipe.telemetry.logs import get_logger
 from authpipe.telemetry.metrics import Metrics
 
@@ -96,17 +97,23 @@ class RefreshWorker:
         busy = [config for config, count in held.items() if count >= share]
         left = share - max((count for count in held.values() if count < share), default=0)
         now = self._clock.now()
-        async with self._database.system() as transaction:
-            claimed = await transaction.credentials.claim_due(
-                now=now,
-                lease_until=now + LEASE,
-                limit=min(free, left),
-                not_of=[*self._limits.paused(), *busy],
-            )
-        for credential in claimed:
-            task = asyncio.create_task(self._attempt(credential))
-            self._running[task] = credential.provider_config_id
-            task.add_done_callback(self._running.pop)
+        # What the round begins belongs to it, in the trace as well; a round that finds nothing is no news.
+        with traces.span("worker.round", worker="refresh") as span:
+            async with self._database.system() as transaction:
+                claimed = await transaction.credentials.claim_due(
+                    now=now,
+                    lease_until=now + LEASE,
+                    limit=min(free, left),
+                    not_of=[*self._limits.paused(), *busy],
+                )
+            for credential in claimed:
+                task = asyncio.create_task(self._attempt(credential))
+                self._running[task] = credential.provider_config_id
+                task.add_done_callback(self._running.pop)
+            if claimed:
+                span.set(claimed=len(claimed))
+            else:
+                span.leave_out()
         return len(claimed)
 
     async def _attempt(self, credential: StoredCredential) -> None:

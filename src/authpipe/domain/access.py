@@ -51,3 +51,35 @@ class Operator:
     last_sign_in_at: datetime | None
     created_at: datetime
     updated_at: datetime
+
+
+class SignInMethod(StrEnum):
+    """How an operator proved who they are."""
+
+    PASSWORD = "password"
+    OIDC = "oidc"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorSession:
+    """One browser in which an operator is signed in.  Its cookie is known by its SHA-256 only."""
+
+    session_id: UUID
+    operator_id: UUID
+    method: SignInMethod
+    source_address: str | None
+    user_agent: str | None
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignInAttempt:
+    """One run of the redirect to the OpenID provider that operators sign in with."""
+
+    attempt_id: UUID
+    nonce_hash: bytes
+    verifier_ciphertext: bytes
+    created_at: datetime
+    expires_at: datetime

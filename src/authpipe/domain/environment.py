@@ -59,9 +59,13 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
-    """A customer of the application, under the id the application chose."""
+    """A customer of the application, under the id the application chose.
+
+    Since ``erasing_at`` it is being erased, and nothing begins for it any more.
+    """
 
     environment_id: UUID
     tenant_id: str
     name: str | None
     created_at: datetime
+    erasing_at: datetime | None

@@ -6,6 +6,7 @@ AuthpipeError
 ├── Conflict                 the request contradicts what is stored
 ├── Unauthenticated          no valid API key
 ├── Forbidden                a valid key that may not do this
+├── RateLimited              too many requests of a kind; says when to come back
 ├── CredentialError          a credential cannot be handed out
 │   ├── NotConnected
 │   ├── AmbiguousConnection
@@ -15,6 +16,7 @@ AuthpipeError
 │   ├── ProviderUnavailable  transient: timeouts, 5xx, 429, an open circuit
 │   └── ProviderRejected     the provider answered "no", with its own words kept as fields
 ├── VaultError               a ciphertext or key cannot be used (callers must not branch on why)
+├── VaultUnavailable         transient: the place of a key-encryption key cannot be reached
 └── ConfigurationError       the operator's settings, files or definitions are wrong
 
 HTTP status codes live only in ``api/problem.py``.
@@ -82,6 +84,20 @@ class Forbidden(AuthpipeError):
     """The key is valid and may not do this."""
 
     code = "forbidden"
+
+
+class RateLimited(AuthpipeError):
+    """Too many requests of a kind came from there.  ``retry_after_s`` says in seconds when to come back."""
+
+    code = "rate_limited"
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+    def public_fields(self) -> Mapping[str, Any]:
+        return {"retry_after_s": self.retry_after_s}
 
 
 class CredentialError(AuthpipeError):
@@ -197,6 +213,23 @@ class VaultError(AuthpipeError):
     """A ciphertext or key is unusable.  One type on purpose: branching on why helps only an attacker."""
 
     code = "vault_error"
+
+
+class VaultUnavailable(AuthpipeError):
+    """Transient: the place where a key-encryption key is kept does not answer.  Try again.
+
+    Not a ``VaultError``: it says nothing about any stored secret, so nothing may be given up because of it.
+    """
+
+    code = "vault_unavailable"
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, detail: str | None = None) -> None:
+        super().__init__(message, detail=detail)
+        self.retry_after_s = retry_after_s
+
+    def public_fields(self) -> Mapping[str, Any]:
+        return {} if self.retry_after_s is None else {"retry_after_s": self.retry_after_s}
 
 
 class ConfigurationError(AuthpipeError):

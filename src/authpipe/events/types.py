@@ -40,6 +40,7 @@ class EventType(StrEnum):
 
     CONNECT_SESSION_CREATED = "connect_session.created"
     CONNECT_SESSION_OPENED = "connect_session.opened"
+    CONNECT_SESSION_AUTHORIZING = "connect_session.authorizing"
     CONNECT_SESSION_REFUSED = "connect_session.refused"
     CONNECT_SESSION_CANDIDATE = "connect_session.candidate"
     CONNECT_SESSION_COMPLETED = "connect_session.completed"
@@ -63,5 +64,6 @@ class EventType(StrEnum):
 
     CREDENTIAL_STORED = "credential.stored"
     CREDENTIAL_READ = "credential.read"
+    CREDENTIAL_REFRESH_REQUESTED = "credential.refresh_requested"
     CREDENTIAL_REFRESHED = "credential.refreshed"
     CREDENTIAL_REFRESH_FAILED = "credential.refresh_failed"

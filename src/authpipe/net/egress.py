@@ -44,6 +44,15 @@ _REFUSED_V6 = tuple(
 )
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052
 _NUMERIC_HOST = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+))*\.?", re.IGNORECASE)
+#: A name as it goes to a resolver, and one whose last label begins as an address's last number does.
+_NAME = re.compile(
+    r"(?=.{1,254}\Z)[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_][a-z0-9_-]{0,62})*\.?", re.IGNORECASE
+)
+_ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:0x[0-9a-f]*|[0-9]+)\.?", re.IGNORECASE)
+#: Parsers differ in what they make of these: some drop them, some take a backslash for a slash.
+_AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\\]")
+#: Interface identifiers of ISATAP (RFC 5214), which carry an IPv4 address of somebody's private network.
+_ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
 
 
 class EgressRefused(ProviderError):
@@ -65,15 +74,17 @@ class EgressPolicy:
     def check_url(self, url: str) -> None:
         """Raise :class:`EgressRefused` unless the URL is one we may call.
 
-        Wants https (http only to loopback, when allowed), no user information, a valid port; checks the
-        host when it is an address.  A name is checked by its addresses, when it is resolved.
+        Wants https (http only to loopback, when allowed), no user information, a valid port, and no character
+        that parsers disagree about; checks the host when it is an address.  A name is checked by its
+        addresses, when it is resolved.
         """
         try:
             parsed = URL(url)
-            host, port = parsed.host, parsed.explicit_port
+            # Both forms of the name: one that cannot be decoded would fail where it is shown.
+            host, shown, port = parsed.raw_host, parsed.host, parsed.explicit_port
         except (ValueError, TypeError):
-            host = None
-        if not host:
+            host = shown = None
+        if not host or not shown or _AMBIGUOUS.search(url):
             raise EgressRefused("the provider's URL is malformed")
         if parsed.user is not None or parsed.password is not None:
             raise EgressRefused(f"the URL of {host} must not carry user information")
@@ -85,6 +96,8 @@ class EgressPolicy:
             raise EgressRefused(f"{host} is not an address in its usual form")
         if address is not None:
             self.check_address(host)
+        elif not _NAME.fullmatch(host) or _ENDS_IN_NUMBER.fullmatch(host):
+            raise EgressRefused("the host in the provider's URL is not a name")
         if parsed.scheme == "https":
             return
         if parsed.scheme != "http" or not (self.allow_loopback and _is_local(host, address)):
@@ -108,6 +121,8 @@ class EgressPolicy:
                 return self._may_connect(inner)
             if address.is_loopback:
                 return self.allow_loopback
+            if address.scope_id is not None or (int(address) >> 32) & 0xFFFF_FFFF in _ISATAP:
+                return False
             return address in _GLOBAL_V6 and not any(address in network for network in _REFUSED_V6)
         if address.is_loopback:
             return self.allow_loopback

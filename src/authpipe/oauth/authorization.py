@@ -11,7 +11,7 @@ from oauthlib.common import add_params_to_uri
 
 from authpipe.domain.errors import ConfigurationError, ConnectError
 from authpipe.domain.secret import Secret
-from authpipe.oauth.server import AuthorizationServer
+from authpipe.oauth.server import AuthorizationServer, ClientAuthentication
 from authpipe.oauth.text import clean_text
 
 #: Parameters that decide what the request means; only this module sets them.
@@ -41,9 +41,12 @@ def authorization_url(
     """Where to send the browser: always the code grant, S256 when there is a challenge.
 
     ``parameters`` add to the server's own and win over them.  Neither may name a parameter that decides
-    what the request means, nor may the endpoint's own query: ``ConfigurationError``.  The result carries
-    the state and belongs in a Location header, not in a log.
+    what the request means, nor may the endpoint's own query: ``ConfigurationError``.  So is a client without
+    a secret that sends no challenge: whoever sees its code could use it (RFC 9700 section 2.1.1).  The result
+    carries the state and belongs in a Location header, not in a log.
     """
+    if code_challenge is None and server.client_authentication is ClientAuthentication.NONE:
+        raise ConfigurationError("a client without a secret must use PKCE; its provider is defined without")
     endpoint = urlsplit(server.authorize_url)
     if endpoint.fragment:
         raise ConfigurationError("an authorization endpoint must not have a fragment (RFC 6749 section 3.1)")

@@ -13,7 +13,7 @@ from authpipe.domain.event import ActorKind, Origin
 from authpipe.domain.identifiers import new_id
 from authpipe.domain.secret import Secret
 
-_CSRF_PURPOSE = b"authpipe connect form v1\0"
+_CSRF_PURPOSE = b"authpipe form v1\0"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 

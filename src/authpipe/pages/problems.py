@@ -11,13 +11,18 @@ from authpipe.domain.errors import AuthpipeError, ConnectError
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """How a refusal is shown.  ``text`` stands where the error's own words are meant for an API's caller."""
+    """How a refusal is shown.  ``text`` stands where the error's own words are meant for an API's caller.
+
+    ``link`` is where to go on: an address of ours and its words.
+    """
 
     status: int
     title: str
     text: str | None = None
+    link: tuple[str, str] | None = None
 
 
+_SIGN_IN = ("/sign-in", "Sign in")
 _START_AGAIN = "Go back to the application and start again."
 
 PROBLEMS: Mapping[str, Problem] = MappingProxyType(
@@ -61,6 +66,20 @@ PROBLEMS: Mapping[str, Problem] = MappingProxyType(
         "prefetch_refused": Problem(503, "This page is not loaded in advance"),
         "not_a_visit": Problem(403, "This page is opened on its own"),
         "database_unavailable": Problem(503, "This does not work at the moment"),
+        "forbidden": Problem(403, "Your role does not include this", link=("/operators", "Back to the list")),
+        "not_signed_in": Problem(401, "You are signed out", link=_SIGN_IN),
+        "sign_in_wrong": Problem(401, "You are not signed in"),
+        "sign_in_limited": Problem(429, "Too many tries", link=_SIGN_IN),
+        "sign_in_busy": Problem(503, "Too busy at the moment", link=_SIGN_IN),
+        "sign_in_stale": Problem(400, "This answer is not good any more", link=_SIGN_IN),
+        "sign_in_malformed": Problem(400, "The identity provider's answer is malformed", link=_SIGN_IN),
+        "sign_in_other_issuer": Problem(400, "The answer came from somebody else", link=_SIGN_IN),
+        "sign_in_denied": Problem(403, "You were not signed in", link=_SIGN_IN),
+        "sign_in_provider_failed": Problem(502, "The identity provider does not work", link=_SIGN_IN),
+        "id_token_refused": Problem(502, "The identity provider's word does not hold", link=_SIGN_IN),
+        "email_unverified": Problem(403, "Your email is not verified", link=_SIGN_IN),
+        "operator_unknown": Problem(403, "You are not an operator here", link=_SIGN_IN),
+        "invitation_unknown": Problem(404, "This invitation is not good any more", link=_SIGN_IN),
     }
 )
 _OVER = Problem(410, "This cannot go on", f"What it was about is not there any more. {_START_AGAIN}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -15,6 +16,7 @@ from authpipe.domain.connect_session import ConnectSession
 from authpipe.domain.errors import AuthpipeError
 from authpipe.domain.secret import Secret
 from authpipe.pages.assets import Assets
+from authpipe.pages.browser_name import browser_name
 from authpipe.pages.browser_request import request_id
 from authpipe.pages.cookies import release
 from authpipe.pages.headers import security_headers
@@ -38,7 +40,7 @@ class Rendering:
             lstrip_blocks=True,
         )
         self._templates.globals["assets"] = assets.addresses
-        self._templates.filters["host"] = host_of
+        self._templates.filters |= {"host": host_of, "browser": browser_name, "when": _when}
 
     def page(
         self,
@@ -94,6 +96,7 @@ class Rendering:
             title=problem.title,
             text=text,
             code=error.code,
+            link=problem.link,
             session=session,
             popup=popup,
             closes=error.code in _CHOSEN,
@@ -127,3 +130,8 @@ class Rendering:
             response = self.redirect(address)
         release(response, session)
         return response
+
+
+def _when(moment: datetime) -> str:
+    """Such as 17 May 2026, 12:00 UTC."""
+    return f"{moment.astimezone(UTC):%-d %B %Y, %H:%M} UTC"

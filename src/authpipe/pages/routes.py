@@ -7,6 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from authpipe.domain.errors import ConnectError
+from authpipe.pages import operator_routes
 from authpipe.pages.assets import PREFIX, Assets
 from authpipe.pages.callback import CallbackPage
 from authpipe.pages.endpoint import Endpoint, Handler
@@ -23,8 +24,8 @@ _FOREVER = "public, max-age=31536000, immutable"
 def build(services: PageServices) -> list[Route]:
     """The routes of the pages, for an application that also has others.
 
-    They answer every method and every address below ``/connect``, ``/oauth`` and ``/pages`` themselves, and
-    never raise.
+    They answer every method, and every address below ``/connect``, ``/oauth`` and ``/pages``, themselves,
+    and never raise.
     """
     assets = Assets()
     rendering = Rendering(services.public_url, assets)
@@ -58,6 +59,7 @@ def build(services: PageServices) -> list[Route]:
         at("/connect/{token}", get=link.get),
         at("/oauth/callback/{provider_config_id}", get=callback.get),
         at(PREFIX + "{name}", get=asset),
+        *operator_routes.build(services, rendering, at),
         *(at(f"{room}{{rest:path}}", get=_nothing_here) for room in ("/connect/", "/oauth/", PREFIX)),
     ]
 

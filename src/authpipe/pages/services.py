@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from authpipe.access.oidc_sign_in import OidcSignIn
+from authpipe.access.operator_invitations import OperatorInvitations
+from authpipe.access.operator_sessions import OperatorSessions
+from authpipe.access.operators import Operators
+from authpipe.access.sign_in import PasswordSignIn
 from authpipe.catalog.catalog import Catalog
 from authpipe.connect.browser import BrowserSessions
 from authpipe.connect.callback import Callbacks
@@ -30,3 +35,8 @@ class PageServices:
     callbacks: Callbacks
     key_form: KeyForm
     ending: SessionEnding
+    operators: Operators
+    operator_sessions: OperatorSessions
+    operator_invitations: OperatorInvitations
+    password_sign_in: PasswordSignIn
+    oidc_sign_in: OidcSignIn | None

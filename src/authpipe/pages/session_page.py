@@ -50,7 +50,7 @@ class SessionPage:
         """303 to the provider."""
         session, _ = await self._sent_form(request)
         try:
-            address = await self._services.authorization_start.begin(session)
+            address = await self._services.authorization_start.begin(session, origin=browser_origin(request))
         except ConnectError as error:
             if error.code != "provider_config_incomplete":
                 raise

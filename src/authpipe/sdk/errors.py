@@ -6,7 +6,7 @@ AuthpipeError
 ├── AmbiguousConnection      several match and none is primary: choose one of ``candidates``
 ├── ProviderUnavailable      the provider's fault, passing: try again after ``retry_after_s``
 ├── AuthpipeUnavailable      the Authpipe server cannot be reached or does not answer properly
-├── RateLimited              this API key asks too often: try again after ``retry_after_s``
+├── RateLimited              too many requests of a kind: try again after ``retry_after_s``
 ├── InvalidRequest           the request is wrong: ``field`` names the argument
 ├── NotFound                 no object with that id for this API key
 ├── Conflict                 the request contradicts what is stored
@@ -138,7 +138,10 @@ class AuthpipeUnavailable(_Passing):
 
 
 class RateLimited(_Passing):
-    """This API key asked too often.  ``retry_after_s`` (seconds) says when it may ask again."""
+    """Too many requests of a kind, such as unknown API keys from one address.
+
+    ``retry_after_s`` (seconds) says when to come back.
+    """
 
     default_code = "rate_limited"
 
@@ -186,7 +189,10 @@ class AuthenticationFailed(AuthpipeError):
 
 
 class PermissionDenied(AuthpipeError):
-    """The API key is valid and may not do this."""
+    """The API key is valid, and its role or its tenant does not allow this.
+
+    The message names the role that is needed.
+    """
 
     default_code = "forbidden"
 

@@ -14,6 +14,9 @@ from authpipe.connect.complete import Completion
 from authpipe.connect.direct import DirectStorage
 from authpipe.connect.disconnect import Disconnection
 from authpipe.connect.ending import SessionEnding
+from authpipe.connect.erase import TenantErasure
+from authpipe.connect.erase_resume import ErasureResumption
+from authpipe.connect.erase_upstream import UpstreamErasure
 from authpipe.connect.identify import Identification
 from authpipe.connect.key_form import KeyForm
 from authpipe.connect.provider_configs import ProviderConfigs
@@ -48,6 +51,8 @@ class Connecting:
     provider_configs: ProviderConfigs
     amendment: Amendment
     reaper: Reaper
+    tenant_erasure: TenantErasure
+    erasure_resumption: ErasureResumption
 
 
 def build_connecting(
@@ -72,6 +77,17 @@ def build_connecting(
     identification = Identification(upstream)
     sealing = Sealing(granting)
     candidates = CandidateMaking(database=database, vault=vault, abandonment=abandonment, clock=clock)
+    disconnection = Disconnection(
+        database=database, providers=providers, vault=vault, abandonment=abandonment, clock=clock
+    )
+    tenant_erasure = TenantErasure(
+        database=database,
+        vault=vault,
+        upstream=UpstreamErasure(
+            database=database, providers=providers, abandonment=abandonment, disconnection=disconnection
+        ),
+        clock=clock,
+    )
     return Connecting(
         sessions=ConnectSessions(database=database, providers=providers, clock=clock, metrics=metrics),
         browser_sessions=BrowserSessions(database=database, providers=providers, ending=ending, clock=clock),
@@ -117,9 +133,7 @@ def build_connecting(
             granting=granting,
             clock=clock,
         ),
-        disconnection=Disconnection(
-            database=database, providers=providers, vault=vault, abandonment=abandonment, clock=clock
-        ),
+        disconnection=disconnection,
         provider_configs=ProviderConfigs(
             catalog=catalog,
             database=database,
@@ -131,4 +145,6 @@ def build_connecting(
         ),
         amendment=Amendment(database=database, clock=clock),
         reaper=Reaper(database=database, ending=ending, abandonment=abandonment, clock=clock),
+        tenant_erasure=tenant_erasure,
+        erasure_resumption=ErasureResumption(tenant_erasure),
     )

@@ -1,4 +1,4 @@
-"""One log line and one count for every request, without what a URL may carry."""
+"""One log line, one count and one span for every request, without what a URL may carry."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from authpipe.telemetry import traces
 from authpipe.telemetry.logs import get_logger
 from authpipe.telemetry.metrics import Metrics
 
@@ -16,10 +17,11 @@ _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class Observation:
-    """Logs and counts requests by their route.
+    """Logs, counts and traces requests by their route.
 
     Paths of connect links hold a token and queries hold codes, so only the route's template is written:
-    ``/connect/{token}``.  What no route took is counted under one name.
+    ``/connect/{token}``.  What no route took is counted under one name.  A caller's ``traceparent`` makes the
+    span part of the caller's trace.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -29,7 +31,15 @@ class Observation:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-            return
+        elif traces.are_on() and scope["path"] not in _QUIET:
+            with traces.request(scope["method"], _header(scope, b"traceparent")) as span:
+                await self._observed(scope, receive, send, span)
+        else:
+            await self._observed(scope, receive, send, None)
+
+    async def _observed(
+        self, scope: Scope, receive: Receive, send: Send, span: traces.RequestSpan | None
+    ) -> None:
         begun = time.perf_counter()
         status, request_id = 500, None
 
@@ -45,6 +55,8 @@ class Observation:
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             self._metrics.http_requests.labels(route, str(status)).inc()
+            if span is not None:
+                span.answered(route=route, status=status, request_id=request_id)
             say = _log.debug if route in _QUIET else _log.info
             say(
                 "request",
@@ -57,8 +69,8 @@ class Observation:
             )
 
 
-def _header(message: Message, name: bytes) -> str | None:
-    for key, value in message.get("headers", ()):
+def _header(carrier: Message | Scope, name: bytes) -> str | None:
+    for key, value in carrier.get("headers", ()):
         if key.lower() == name:
             return str(value, "latin-1")
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -38,6 +39,7 @@ def serve(
     ``ConfigurationError`` before anything is served.
     """
     configure(settings.log_level, json=settings.log_json)
+    _leave_no_core()
     check_address(settings)
     if settings.processes > 1:
         if with_worker:
@@ -51,12 +53,19 @@ def serve(
 
 
 def run_worker(settings: Settings, *, migrate: bool = False, ready: Callable[[], None] | None = None) -> None:
-    """Refresh credentials and end overdue sessions until SIGINT or SIGTERM, then finish what was claimed.
+    """Refresh credentials, end overdue sessions and link events until SIGINT or SIGTERM; then finish.
 
     ``ready`` is called before the first round.  Raises ``ConfigurationError`` when it cannot start.
     """
     configure(settings.log_level, json=settings.log_json)
+    _leave_no_core()
     asyncio.run(_work_alone(settings, migrate, ready))
+
+
+def _leave_no_core() -> None:
+    """A core file would hold every key and credential in memory.  Processes begun from here inherit it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
 
 async def _serve_one(
@@ -90,15 +99,23 @@ async def _work_alone(settings: Settings, migrate: bool, ready: Callable[[], Non
 
 
 async def _work(rooms: Rooms, stop: asyncio.Event) -> None:
-    """Both workers until ``stop``, then for as long as they need to finish, within reason."""
-    worker, reaper = rooms.refresh_worker, rooms.connecting.reaper
-    working = {asyncio.create_task(worker.run()), asyncio.create_task(reaper.run())}
+    """Every worker until ``stop``, then for as long as they need to finish, within reason."""
+    connecting = rooms.connecting
+    workers = (
+        rooms.refresh_worker,
+        connecting.reaper,
+        connecting.erasure_resumption,
+        rooms.audit_chain,
+        rooms.rotating.upkeep,
+        rooms.signing_in.cleanup,
+    )
+    working = {asyncio.create_task(worker.run()) for worker in workers}
     stopping = asyncio.create_task(stop.wait())
     _log.info("the worker is at work")
     try:
         done, _ = await asyncio.wait({*working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        worker.stop()
-        reaper.stop()
+        for worker in workers:
+            worker.stop()
         # Answers that wait for an absent database stay on disk; there is no use in waiting for it.
         await asyncio.wait(working, timeout=_FINISH_S)
         if stopping not in done:

@@ -17,6 +17,7 @@ def api_services(rooms: Rooms) -> ApiServices:
         database=rooms.database,
         vault=rooms.vault,
         credential_reader=rooms.credential_reader,
+        credential_reads=rooms.credential_reads,
         refresh_now=rooms.refresh_now,
         environments=rooms.environments,
         api_keys=rooms.api_keys,
@@ -27,6 +28,7 @@ def api_services(rooms: Rooms) -> ApiServices:
         disconnection=rooms.connecting.disconnection,
         provider_configs=rooms.connecting.provider_configs,
         amendment=rooms.connecting.amendment,
+        tenant_erasure=rooms.connecting.tenant_erasure,
     )
 
 
@@ -42,4 +44,9 @@ def page_services(rooms: Rooms) -> PageServices:
         callbacks=rooms.connecting.callbacks,
         key_form=rooms.connecting.key_form,
         ending=rooms.connecting.ending,
+        operators=rooms.signing_in.operators,
+        operator_sessions=rooms.signing_in.sessions,
+        operator_invitations=rooms.signing_in.invitations,
+        password_sign_in=rooms.signing_in.password,
+        oidc_sign_in=rooms.signing_in.oidc,
     )

@@ -57,6 +57,41 @@ def _origin(value: object) -> object:
     return value.rstrip("/")
 
 
+def _collector(value: object) -> object:
+    """No credentials in it: an address is shown in error messages."""
+    if not isinstance(value, str):
+        return value
+    url = urlsplit(value)
+    if url.scheme not in ("http", "https") or not url.hostname or url.port == 0:
+        raise ValueError("malformed")
+    if url.username is not None or url.query or url.fragment:
+        raise ValueError("malformed")
+    return value
+
+
+def _issuer(value: object) -> object:
+    """Kept to the letter, a slash at its end included: issuers are compared exactly."""
+    if not isinstance(value, str):
+        return value
+    url = urlsplit(value)
+    if url.scheme not in ("http", "https") or not url.hostname or url.port == 0:
+        raise ValueError("malformed")
+    if url.username is not None or "?" in value or "#" in value:
+        raise ValueError("malformed")
+    return value
+
+
+def _secret(value: object) -> object:
+    if value == "":
+        raise ValueError("empty")
+    return Secret(value) if isinstance(value, str) else value
+
+
+def _domains(value: object) -> object:
+    listed = _items(value)
+    return [each.lower() for each in listed] if isinstance(listed, list | tuple) else listed
+
+
 def _items(value: object) -> object:
     """Commas between items, or a JSON array for items that contain some."""
     if not isinstance(value, str):
@@ -108,6 +143,15 @@ class Settings(BaseSettings):
         repr=False,
         description="KEK URIs with commas between, such as local:/etc/authpipe/kek.key; the first is primary",
     )
+    key_max_age_days: int = Field(
+        90, ge=0, le=3650, description="days after which a data key is replaced, 0 (never) to 3650"
+    )
+    keyset_cache_size: int = Field(
+        10_000, ge=1, le=10_000_000, description="how many keysets to hold unwrapped, 1 to 10000000"
+    )
+    keyset_cache_s: int = Field(
+        300, ge=1, le=86_400, description="seconds to hold a keyset unwrapped, 1 to 86400"
+    )
     allow_loopback_egress: bool = Field(False, description="true or false")
     processes: int = Field(1, ge=1, le=256, description="how many server processes to run, 1 to 256")
     pool_size: int = Field(16, ge=2, le=1000, description="database connections per process, 2 to 1000")
@@ -121,6 +165,30 @@ class Settings(BaseSettings):
     log_json: bool = Field(
         default_factory=lambda data: data["profile"] is Profile.PRODUCTION, description="true or false"
     )
+    oidc_issuer: Annotated[str | None, BeforeValidator(_issuer)] = Field(
+        None, description="the issuer of an OpenID provider, to the letter, such as https://id.example.com"
+    )
+    oidc_client_id: str | None = Field(
+        None, min_length=1, description="the client id that the OpenID provider gave"
+    )
+    oidc_client_secret: Annotated[Secret | None, BeforeValidator(_secret)] = Field(
+        None, description="the client secret that the OpenID provider gave"
+    )
+    oidc_name: str | None = Field(
+        None, min_length=1, max_length=40, description="a name for the OpenID provider, at most 40 characters"
+    )
+    oidc_new_operators: Literal["developer", "viewer"] | None = Field(
+        None, description="developer or viewer; unset it to take only operators that were added"
+    )
+    oidc_domains: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$")], ...],
+        NoDecode,
+        BeforeValidator(_domains),
+    ] = Field((), description="the domains of emails, with commas between, such as example.com,example.org")
+    otlp_endpoint: Annotated[str | None, BeforeValidator(_collector)] = Field(
+        None, description="an OTLP/HTTP address for traces, such as http://127.0.0.1:4318/v1/traces"
+    )
+    trace_ratio: float = Field(1.0, ge=0, le=1, description="the share of traces to record, 0 to 1")
 
     @property
     def is_production(self) -> bool:
@@ -174,15 +242,35 @@ def _explain(error: ValidationError) -> list[str]:
 
 
 def _contradictions(settings: Settings) -> list[str]:
+    lines = _oidc_contradictions(settings)
     if not settings.is_production:
-        return []
-    lines = []
+        return lines
     if settings.public_url.startswith("http:") and not _is_loopback(settings.public_url):
         lines.append("AUTHPIPE_PUBLIC_URL must begin with https:// when AUTHPIPE_PROFILE is production")
     if settings.allow_loopback_egress:
         lines.append(
             "AUTHPIPE_ALLOW_LOOPBACK_EGRESS is for development: unset it when AUTHPIPE_PROFILE is production"
         )
+    return lines
+
+
+def _oidc_contradictions(settings: Settings) -> list[str]:
+    """Half a configuration is a mistake, and the half that opens the door must not stand alone."""
+    needed = {
+        "AUTHPIPE_OIDC_ISSUER": settings.oidc_issuer,
+        "AUTHPIPE_OIDC_CLIENT_ID": settings.oidc_client_id,
+        "AUTHPIPE_OIDC_CLIENT_SECRET": settings.oidc_client_secret,
+    }
+    further = (settings.oidc_name, settings.oidc_new_operators, settings.oidc_domains)
+    missing = [name for name, value in needed.items() if value is None]
+    lines = []
+    if missing and (len(missing) < len(needed) or any(further)):
+        lines.append(f"{', '.join(missing)} must be set for sign-in at an OpenID provider")
+    issuer = settings.oidc_issuer or ""
+    if issuer.startswith("http:") and not (settings.allow_loopback_egress and _is_loopback(issuer)):
+        lines.append("AUTHPIPE_OIDC_ISSUER must begin with https://")
+    if (settings.oidc_new_operators is None) != (not settings.oidc_domains):
+        lines.append("AUTHPIPE_OIDC_NEW_OPERATORS and AUTHPIPE_OIDC_DOMAINS must be set together")
     return lines
 
 

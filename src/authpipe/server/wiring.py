@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from authpipe.access.api_keys import ApiKeys
 from authpipe.access.authentication import Authenticator
 from authpipe.access.environments import Environments
+from authpipe.access.refusals import Refusals
 from authpipe.catalog.catalog import Catalog
 from authpipe.catalog.loader import load_catalog
 from authpipe.credentials.changes import Changes
@@ -24,13 +26,21 @@ from authpipe.credentials.upstream import Upstream
 from authpipe.credentials.worker import RefreshWorker
 from authpipe.domain.clock import Clock, SystemClock
 from authpipe.domain.errors import ConfigurationError
+from authpipe.events.audit_export import AuditExport
+from authpipe.events.chain import AuditChain
+from authpipe.events.credential_reads import CredentialReads
+from authpipe.events.keysets import record_keyset_change
+from authpipe.events.verification import ChainVerification
 from authpipe.net.client import HttpClient
 from authpipe.net.egress import EgressPolicy
 from authpipe.server.connecting import Connecting, build_connecting
+from authpipe.server.rotating import Rotating, build_rotating
 from authpipe.server.settings import Settings
+from authpipe.server.signing_in import SigningIn, build_signing_in
 from authpipe.store.database import Database
 from authpipe.store.embedded import EmbeddedPostgres
 from authpipe.store.vault_keysets import DatabaseKeysets
+from authpipe.telemetry import traces
 from authpipe.telemetry.metrics import Metrics
 from authpipe.vault.keks.ring import KekRing
 from authpipe.vault.keks.uri import open_keks
@@ -51,12 +61,18 @@ class Rooms:
     providers: Providers
     refresh_now: RefreshNow
     credential_reader: CredentialReader
+    credential_reads: CredentialReads
+    audit_chain: AuditChain
+    chain_verification: ChainVerification
+    audit_export: AuditExport
     refresh_worker: RefreshWorker
     upstream: Upstream
     environments: Environments
     api_keys: ApiKeys
     authenticator: Authenticator
     connecting: Connecting
+    rotating: Rotating
+    signing_in: SigningIn
 
 
 @asynccontextmanager
@@ -71,9 +87,12 @@ async def open_rooms(
     anything is served.
     """
     clock = clock or SystemClock()
-    keks = open_keks(settings.keks, production=settings.is_production)
     catalog = load_catalog()
     async with AsyncExitStack() as stack:
+        # First in, last out: what closing the others takes is told too.
+        await stack.enter_async_context(traces.exporting(settings.otlp_endpoint, ratio=settings.trace_ratio))
+        keks = open_keks(settings.keks, production=settings.is_production)
+        stack.callback(keks.close)
         dsn = await _database_address(settings, stack)
         if migrate:
             # Alembic and SQLAlchemy take longer to import than all the rest.
@@ -106,11 +125,31 @@ async def _open(
     http = HttpClient(egress)
     stack.push_async_callback(http.close)
     changes = Changes(database)
-    vault = Vault(keks, DatabaseKeysets(database), clock)
+    keysets = DatabaseKeysets(database, tell=record_keyset_change)
+    vault = Vault(
+        keks,
+        keysets,
+        clock,
+        cache_size=settings.keyset_cache_size,
+        cache_ttl=timedelta(seconds=settings.keyset_cache_s),
+    )
+    rotating = build_rotating(
+        database=database,
+        vault=vault,
+        keks=keks,
+        keysets=keysets,
+        changes=changes,
+        clock=clock,
+        key_max_age_days=settings.key_max_age_days,
+    )
     providers = Providers(catalog, database, vault)
     upstream = Upstream(providers=providers, http=http, metrics=metrics)
     replay = SpoolReplay(database, _spool(settings), clock, metrics)
     stack.push_async_callback(replay.close)
+    credential_reads = CredentialReads(database, clock, metrics)
+    credential_reads.start()
+    stack.push_async_callback(credential_reads.close)
+    chain_verification = ChainVerification(database, vault)
     limits = ProviderLimits(clock)
     engine = RefreshEngine(
         database=database,
@@ -123,7 +162,7 @@ async def _open(
         metrics=metrics,
     )
     refresh_now = RefreshNow(database=database, engine=engine, changes=changes, clock=clock)
-    authenticator = Authenticator(database=database, changes=changes, clock=clock)
+    authenticator = Authenticator(database=database, changes=changes, clock=clock, refusals=Refusals(metrics))
     # Only now, when everyone who listens has said so.
     changes.start()
     stack.push_async_callback(changes.close)
@@ -147,6 +186,10 @@ async def _open(
             clock=clock,
             metrics=metrics,
         ),
+        credential_reads=credential_reads,
+        audit_chain=AuditChain(database=database, vault=vault, clock=clock, metrics=metrics),
+        chain_verification=chain_verification,
+        audit_export=AuditExport(database, chain_verification),
         refresh_worker=RefreshWorker(
             database=database,
             engine=engine,
@@ -172,6 +215,10 @@ async def _open(
             clock=clock,
             metrics=metrics,
             public_url=settings.public_url,
+        ),
+        rotating=rotating,
+        signing_in=build_signing_in(
+            settings, stack, database=database, vault=vault, http=http, egress=egress, clock=clock
         ),
     )
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from authpipe.domain.connection import Connection, ConnectionStatus
+from authpipe.domain.provider_config import ProviderConfig
 from authpipe.store.records import read
 from authpipe.store.repository import Repository
 
@@ -151,6 +152,7 @@ class Connections(Repository):
         that waits for completion apart from ``candidate_id``.
 
         An unknown account counts as shared: cutting a stranger's connection is worse than leaving a grant.
+        What belongs to a tenant that is being erased does not count.
         """
         return bool(
             await self._value(
@@ -160,6 +162,25 @@ class Connections(Repository):
                 account_id,
                 apart_from,
                 candidate_id,
+                now,
+            )
+        )
+
+    async def account_is_shared_elsewhere(
+        self, config: ProviderConfig, *, account_id: str | None, now: datetime
+    ) -> bool:
+        """As :meth:`account_is_shared`, of other environments with the same client at the same provider.
+
+        System-wide work, which tells nothing but this.
+        """
+        return bool(
+            await self._value(
+                "shares_account_elsewhere",
+                config.provider,
+                config.client_id,
+                config.base_url,
+                config.environment_id,
+                account_id,
                 now,
             )
         )

@@ -58,12 +58,14 @@ class Credentials(Repository):
         )
         await self._value("announce", str(credential.credential_id))
 
-    async def destroy_owned(self, environment_id: UUID, tenant_id: str, owner_id: UUID) -> int:
-        """Delete every credential of a connection or installation; returns how many there were."""
+    async def destroy_owned(
+        self, environment_id: UUID, tenant_id: str, owner_id: UUID
+    ) -> list[StoredCredential]:
+        """Delete every credential of a connection or installation; returns each as it was in that moment."""
         rows = await self._all("destroy_owned", environment_id, tenant_id, owner_id)
         for row in rows:
             await self._value("announce", str(row["credential_id"]))
-        return len(rows)
+        return [read(StoredCredential, row) for row in rows]
 
     async def destroy_kind(
         self, environment_id: UUID, tenant_id: str, owner_id: UUID, kind: CredentialKind

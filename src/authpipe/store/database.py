@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
 from authpipe.domain.errors import ConfigurationError
+from authpipe.store.erasures import is_erasing, tenant_erasing
 from authpipe.store.refusals import CONNECTING_FAILED, refusal
 from authpipe.store.transaction import Transaction
 
@@ -50,6 +51,7 @@ class Database:
 
     A transaction of :meth:`tenant` sees one tenant, of :meth:`environment` all tenants of one environment,
     of :meth:`system` everything.  The wall is PostgreSQL's row-level security, behind the ``WHERE`` clauses.
+    Each raises ``Conflict`` (``tenant_erasing``) when a row would be added for a tenant that is being erased.
     """
 
     def __init__(self, pool: asyncpg.Pool[Any], dsn: str) -> None:
@@ -104,9 +106,10 @@ class Database:
     @asynccontextmanager
     async def system(self) -> AsyncIterator[Transaction]:
         """A transaction across environments, for lookups by one-time hash and claims of due work."""
-        async with self._pool.acquire(timeout=ACQUIRE_S) as connection, connection.transaction():
-            await connection.execute(f"SET LOCAL ROLE {SYSTEM_ROLE}")
-            yield Transaction(connection)
+        with _refusals():
+            async with self._pool.acquire(timeout=ACQUIRE_S) as connection, connection.transaction():
+                await connection.execute(f"SET LOCAL ROLE {SYSTEM_ROLE}")
+                yield Transaction(connection)
 
     @asynccontextmanager
     async def keysets(self, environment_id: UUID, tenant_id: str | None) -> AsyncIterator[Transaction]:
@@ -122,19 +125,21 @@ class Database:
 
         It sees nothing until the statement itself says which tenant it reads.
         """
-        async with self._pool.acquire(timeout=ACQUIRE_S) as connection:
-            yield Transaction(connection)
+        with _refusals():
+            async with self._pool.acquire(timeout=ACQUIRE_S) as connection:
+                yield Transaction(connection)
 
     @asynccontextmanager
     async def _scoped(self, environment_id: UUID, tenant: str) -> AsyncIterator[Transaction]:
-        async with self._pool.acquire(timeout=ACQUIRE_S) as connection, connection.transaction():
-            await connection.execute(
-                "SELECT set_config('authpipe.environment_id', $1, true),"
-                " set_config('authpipe.tenant_id', $2, true)",
-                str(environment_id),
-                tenant,
-            )
-            yield Transaction(connection)
+        with _refusals():
+            async with self._pool.acquire(timeout=ACQUIRE_S) as connection, connection.transaction():
+                await connection.execute(
+                    "SELECT set_config('authpipe.environment_id', $1, true),"
+                    " set_config('authpipe.tenant_id', $2, true)",
+                    str(environment_id),
+                    tenant,
+                )
+                yield Transaction(connection)
 
     async def listener(self) -> asyncpg.Connection[Any]:
         """A connection outside the pool for ``LISTEN``; the caller closes it."""
@@ -142,10 +147,25 @@ class Database:
             self._dsn, timeout=10, server_settings={"application_name": "authpipe-listen"}
         )
 
+    async def look(self, connection: asyncpg.Connection[Any], *, timeout_s: float) -> None:
+        """One round trip on a :meth:`listener`; raises as :meth:`ping` when nothing comes back in time."""
+        await connection.fetchval("SELECT 1", timeout=timeout_s)
+
     async def ping(self) -> None:
         """One round trip; raises what :func:`is_outage` recognises when the database is away."""
         async with self._pool.acquire(timeout=5) as connection:
             await connection.fetchval("SELECT 1")
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What the schema itself refuses, in our own words."""
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        if is_erasing(error):
+            raise tenant_erasing() from None
+        raise
 
 
 async def _leave_as_is(connection: asyncpg.Connection[Any]) -> None:

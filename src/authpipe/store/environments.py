@@ -7,6 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from authpipe.domain.environment import ApiKey, Environment, Tenant
+from authpipe.store.erasures import tenant_erasing
 from authpipe.store.records import read
 from authpipe.store.repository import Repository
 
@@ -82,6 +83,11 @@ class ApiKeys(Repository):
         row = await self._one("get", environment_id, api_key_id)
         return None if row is None else read(ApiKey, row)
 
+    async def lock(self, environment_id: UUID, api_key_id: UUID) -> ApiKey | None:
+        """The key, held until the transaction ends; or None."""
+        row = await self._one("lock", environment_id, api_key_id)
+        return None if row is None else read(ApiKey, row)
+
     async def by_hash(self, key_hash: bytes) -> ApiKey | None:
         """The key whose text has this digest, revoked or not."""
         row = await self._one("by_hash", key_hash)
@@ -94,6 +100,13 @@ class ApiKeys(Repository):
             return None
         await self._value("announce", str(api_key_id))
         return read(ApiKey, row)
+
+    async def replace(
+        self, environment_id: UUID, api_key_id: UUID, *, replaced_by: UUID, expires_at: datetime
+    ) -> None:
+        """Name a key's successor and the moment it ends itself, and tell every replica."""
+        await self._run("replace", environment_id, api_key_id, replaced_by, expires_at)
+        await self._value("announce", str(api_key_id))
 
     async def touch(
         self, environment_id: UUID, api_key_id: UUID, *, at: datetime, unless_since: datetime
@@ -108,13 +121,38 @@ class Tenants(Repository):
     aggregate = "tenants"
 
     async def ensure(self, environment_id: UUID, tenant_id: str, *, at: datetime) -> bool:
-        """Make sure the tenant exists.  True when this call created it."""
-        return await self._run("ensure", environment_id, tenant_id, at) == 1
+        """Make sure the tenant exists, and keep it until the transaction ends.  True when this created it.
+
+        Raises ``Conflict`` (``tenant_erasing``).
+        """
+        while True:
+            created = await self._run("ensure", environment_id, tenant_id, at) == 1
+            kept = await self._one("keep", environment_id, tenant_id)
+            # Otherwise an erasure ended between the two statements: the id is free again.
+            if kept is not None:
+                if kept["erasing_at"] is not None:
+                    raise tenant_erasing()
+                return created
+
+    async def keep(self, environment_id: UUID, tenant_id: str) -> None:
+        """Until the transaction ends, an erasure of the tenant cannot begin.
+
+        Raises ``Conflict`` (``tenant_erasing``) when one has begun, or has ended.
+        """
+        kept = await self._one("keep", environment_id, tenant_id)
+        if kept is None or kept["erasing_at"] is not None:
+            raise tenant_erasing()
+
+    async def lock(self, environment_id: UUID, tenant_id: str) -> Tenant | None:
+        """The tenant, once everybody who keeps it is done; nobody keeps it until the transaction ends."""
+        row = await self._one("lock", environment_id, tenant_id)
+        return None if row is None else read(Tenant, row)
 
     async def put(self, environment_id: UUID, tenant_id: str, *, name: str | None, at: datetime) -> Tenant:
-        """Create the tenant or change its name."""
+        """Create the tenant or change its name.  Raises ``Conflict`` (``tenant_erasing``)."""
         row = await self._one("put", environment_id, tenant_id, name, at)
-        assert row is not None  # noqa: S101  # an upsert always returns its row
+        if row is None:
+            raise tenant_erasing()
         return read(Tenant, row)
 
     async def get(self, environment_id: UUID, tenant_id: str) -> Tenant | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -55,6 +56,32 @@ class Events(Repository):
             dict(event.data),
             event.created_at,
         )
+
+    async def add_all(self, events: Sequence[Event]) -> int:
+        """Store facts of any environments in one statement; returns how many were new.
+
+        One that is stored already stays as it is: whoever does not know whether a commit came through may
+        send the same again.
+        """
+        columns = [
+            (
+                event.environment_id,
+                event.tenant_id,
+                event.event_id,
+                event.type,
+                event.object_kind,
+                event.object_id,
+                event.origin.actor_kind.value,
+                event.origin.actor_id,
+                event.origin.request_id,
+                event.origin.source_address,
+                event.outcome.value,
+                dict(event.data),
+                event.created_at,
+            )
+            for event in events
+        ]
+        return await self._run("insert_all", *zip(*columns, strict=True)) if columns else 0
 
     async def page(
         self,

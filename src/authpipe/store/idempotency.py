@@ -12,12 +12,16 @@ from authpipe.store.repository import Repository
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RememberedAnswer:
-    """What is known of a request made before; ``response_status`` None means it is still running."""
+    """What is known of a request made before; ``response_status`` None means it is still running.
+
+    ``tenant_id`` is the tenant the answer is about, with which it goes.
+    """
 
     row_id: UUID
     request_hash: bytes
     response_status: int | None
     response_ciphertext: bytes | None
+    tenant_id: str | None
     created_at: datetime
 
 
@@ -59,9 +63,10 @@ class IdempotencyKeys(Repository):
         row_id: UUID,
         status: int,
         ciphertext: bytes,
+        tenant_id: str | None,
     ) -> None:
         """Remember the answer, unless the key was taken over from this request meanwhile."""
-        await self._run("finish", environment_id, api_key_id, key, row_id, status, ciphertext)
+        await self._run("finish", environment_id, api_key_id, key, row_id, status, ciphertext, tenant_id)
 
     async def forget(self, environment_id: UUID, api_key_id: UUID, key: str, *, row_id: UUID) -> None:
         """Free the key of a request that failed before it changed anything, if it still holds it."""

@@ -6,6 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from authpipe.domain.connection import Installation, InstallationStatus
+from authpipe.domain.provider_config import ProviderConfig
 from authpipe.store.records import read
 from authpipe.store.repository import Repository
 
@@ -39,6 +40,22 @@ class Installations(Repository):
         """Tenant and installation that hold a workspace, or None."""
         row = await self._one("claimed_by", environment_id, provider_config_id, external_id)
         return None if row is None else (row["tenant_id"], row["installation_id"])
+
+    async def claimed_elsewhere(self, config: ProviderConfig, external_id: str) -> bool:
+        """Whether an installation there stands in another environment with the same client.
+
+        System-wide work, which tells nothing but this.
+        """
+        return bool(
+            await self._value(
+                "claimed_elsewhere",
+                config.provider,
+                config.client_id,
+                config.base_url,
+                config.environment_id,
+                external_id,
+            )
+        )
 
     async def lock_claim(self, installation: Installation) -> None:
         """Hold the claim until the transaction ends: always before the installation's own row."""

@@ -6,16 +6,22 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from authpipe.store.attempts import Attempts
+from authpipe.store.audit_chain import AuditChain
 from authpipe.store.candidates import Candidates
 from authpipe.store.connections import Connections
 from authpipe.store.credentials import Credentials
 from authpipe.store.environments import ApiKeys, Environments, Tenants
+from authpipe.store.erasures import Erasures
 from authpipe.store.events import Events
 from authpipe.store.idempotency import IdempotencyKeys
 from authpipe.store.installations import Installations
+from authpipe.store.key_rotation import KeyRotation
 from authpipe.store.keysets import DataKeys
+from authpipe.store.operators import Operators, OperatorSessions
+from authpipe.store.payloads import Payloads
 from authpipe.store.provider_configs import ProviderConfigs
 from authpipe.store.sessions import Sessions
+from authpipe.store.sign_ins import SignInAttempts, SignInSources
 
 if TYPE_CHECKING:
     from authpipe.store.repository import Executor
@@ -83,11 +89,51 @@ class Transaction:
         return Events(self.connection)
 
     @cached_property
+    def audit_chain(self) -> AuditChain:
+        """Links and heads of the audit chain, for system-wide work."""
+        return AuditChain(self.connection)
+
+    @cached_property
+    def erasures(self) -> Erasures:
+        """Tenants that are being erased."""
+        return Erasures(self.connection)
+
+    @cached_property
     def idempotency_keys(self) -> IdempotencyKeys:
         """Answers remembered for retried requests."""
         return IdempotencyKeys(self.connection)
 
     @cached_property
+    def key_rotation(self) -> KeyRotation:
+        """Data keys by KEK, age and use."""
+        return KeyRotation(self.connection)
+
+    @cached_property
+    def payloads(self) -> Payloads:
+        """Ciphertexts of every table."""
+        return Payloads(self.connection)
+
+    @cached_property
     def data_keys(self) -> DataKeys:
         """Wrapped keys of the tenants' keysets."""
         return DataKeys(self.connection)
+
+    @cached_property
+    def operators(self) -> Operators:
+        """People who sign in to the dashboard."""
+        return Operators(self.connection)
+
+    @cached_property
+    def operator_sessions(self) -> OperatorSessions:
+        """Browsers in which operators are signed in."""
+        return OperatorSessions(self.connection)
+
+    @cached_property
+    def sign_in_attempts(self) -> SignInAttempts:
+        """Runs of the redirect to the operators' OpenID provider."""
+        return SignInAttempts(self.connection)
+
+    @cached_property
+    def sign_in_sources(self) -> SignInSources:
+        """Where sign-ins were tried from lately."""
+        return SignInSources(self.connection)

@@ -1,1 +1,1 @@
-"""What the process tells about itself: logs and metrics, with secrets taken out first."""
+"""What the process tells about itself: logs, metrics and traces, with secrets taken out first."""

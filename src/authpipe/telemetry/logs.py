@@ -105,6 +105,13 @@ def log_context(**values: object) -> Iterator[None]:
         yield
 
 
+def _without_variables() -> None:
+    """Until :func:`configure` is called: structlog's own way, but for the values of variables it would print."""
+    if not structlog.is_configured():
+        known = structlog.get_config()["processors"]
+        structlog.configure(processors=[*known[:-1], _render_exception, _redact, _console(sys.stdout)])
+
+
 class _Handler(logging.StreamHandler[TextIO]):
     """Reports a record it cannot write without the record: the standard one would print its arguments."""
 
@@ -160,3 +167,6 @@ def _redact(_logger: WrappedLogger, _method: str, event: MutableMapping[str, Any
         else:
             cleaned[key] = redact_value(key, value)
     return cleaned
+
+
+_without_variables()

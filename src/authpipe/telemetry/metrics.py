@@ -63,6 +63,27 @@ class Metrics:
             "Refreshed credentials on local disk that wait for the database.",
             registry=self.registry,
         )
+        self.refused_requests = Counter(
+            "authpipe_refused_requests",
+            "Requests refused for their API key, by reason.",
+            ("reason",),
+            registry=self.registry,
+        )
+        self.unrecorded_reads = Counter(
+            "authpipe_unrecorded_credential_reads",
+            "Credential reads whose event was lost: the database was away and memory full, or it said no.",
+            registry=self.registry,
+        )
+        self.audit_linked = Counter(
+            "authpipe_audit_linked_events",
+            "Events added to the audit chain by this process.",
+            registry=self.registry,
+        )
+        self.audit_refusals = Counter(
+            "authpipe_audit_refusals",
+            "Times a chain was not continued because its head is not what the vault sealed.",
+            registry=self.registry,
+        )
         self.http_requests = Counter(
             "authpipe_http_requests",
             "Requests served, by route template and status code.",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
+from authpipe.domain.event import Origin
 from authpipe.vault.associated_data import encode_facts
 
 _PURPOSE = b"data_key"
@@ -48,6 +50,22 @@ class WrappedKey:
     created_at: datetime
 
 
+class RotationReason(StrEnum):
+    """Why a keyset got a new primary."""
+
+    ENCRYPTIONS = "encryptions"
+    AGE = "age"
+    REQUESTED = "requested"
+
+
+@dataclass(frozen=True, slots=True)
+class RotationCause:
+    """Why, and by whom."""
+
+    reason: RotationReason
+    origin: Origin
+
+
 class KeysetStore(Protocol):
     """Where keysets are kept.  Errors of the storage pass through the vault unchanged.
 
@@ -59,9 +77,10 @@ class KeysetStore(Protocol):
         """Every key of the keyset, in any order; empty when there is none yet."""
         ...
 
-    async def add_primary(self, key: WrappedKey, *, replaces: UUID | None) -> bool:
+    async def add_primary(self, key: WrappedKey, *, replaces: UUID | None, cause: RotationCause) -> bool:
         """Store ``key`` as the primary in place of ``replaces`` (None: the keyset has no primary).
 
+        ``replaces`` stays in the keyset and decrypts; ``cause`` goes into the record of its replacement.
         False, with nothing stored, when the primary is no longer ``replaces``: another replica was first.
         """
         ...

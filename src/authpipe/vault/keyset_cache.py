@@ -68,6 +68,11 @@ class KeysetCache:
         self._by_use.pop(owner, None)
         self._by_age.pop(owner, None)
 
+    def forget_all(self) -> None:
+        """Drop every keyset."""
+        self._by_use.clear()
+        self._by_age.clear()
+
     def __len__(self) -> int:
         return len(self._by_use)
 

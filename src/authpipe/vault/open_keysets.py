@@ -7,6 +7,7 @@ from uuid import UUID
 
 from authpipe.domain.clock import Clock
 from authpipe.domain.errors import VaultError
+from authpipe.telemetry import traces
 from authpipe.vault.aes_key import AesKey
 from authpipe.vault.failure import unusable
 from authpipe.vault.keks.ring import KekRing
@@ -81,6 +82,11 @@ class OpenKeysets:
         self._forgettings += 1
         self._cache.forget(owner)
 
+    def forget_all(self) -> None:
+        """Drop every keyset; loads that are under way bring none back."""
+        self._forgettings += 1
+        self._cache.forget_all()
+
     async def _search_again(self, keyset: OpenKeyset) -> OpenKeyset:
         now = self._clock.now()
         last = keyset.reloaded_at
@@ -98,6 +104,7 @@ class OpenKeysets:
         # The owner that was asked for, not the one the row claims: a row moved to another tenant must fail.
         associated_data = keyset.owner.associated_data(key_id)
         try:
-            return await kek.unwrap(stored.wrapped, associated_data)
+            with traces.span("vault.unwrap", kek_id=stored.kek_id, key_id=key_id):
+                return await kek.unwrap(stored.wrapped, associated_data)
         except VaultError as error:
             raise unusable(f"key {key_id} does not unwrap under {stored.kek_id}: {error.detail}") from None

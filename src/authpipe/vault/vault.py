@@ -10,7 +10,7 @@ from authpipe.domain.secret import Secret
 from authpipe.vault import envelope
 from authpipe.vault.context import EncryptionContext
 from authpipe.vault.keks.ring import KekRing
-from authpipe.vault.keyset import KeysetOwner, KeysetStore
+from authpipe.vault.keyset import KeysetOwner, KeysetStore, RotationCause
 from authpipe.vault.keyset_cache import KeysetCache
 from authpipe.vault.open_keysets import OpenKeysets
 from authpipe.vault.primaries import Primaries
@@ -77,6 +77,33 @@ class Vault:
         key = self._keysets.cached_key(owner, key_id) or await self._keysets.find_key(owner, key_id)
         return envelope.decrypt(ciphertext, context, key_id=key_id, key=key)
 
+    async def reencrypt(self, ciphertext: bytes, context: EncryptionContext) -> bytes:
+        """The same plaintext under the owner's primary as this process knows it.
+
+        Raises ``VaultError`` as :meth:`decrypt` does, and when the keyset is gone: it is not made anew.
+        """
+        plaintext = await self.decrypt(ciphertext, context)
+        owner = KeysetOwner(context.environment_id, context.tenant_id)
+        key_id, key = await self._primaries.take(owner, create=False)
+        return envelope.encrypt(plaintext, context, key_id=key_id, key=key)
+
+    async def rotate(
+        self, environment_id: UUID, tenant_id: str | None, *, replaces: UUID, cause: RotationCause
+    ) -> None:
+        """Give a keyset a new primary in place of ``replaces``, which goes on decrypting.
+
+        Does nothing when ``replaces`` is the primary no more: somebody else was first.
+        """
+        await self._primaries.rotate(KeysetOwner(environment_id, tenant_id), replaces, cause)
+
+    async def check_key(self, environment_id: UUID, tenant_id: str | None, key_id: UUID) -> None:
+        """Unwrap a key of a keyset, unless it is in memory.  Raises ``VaultError`` when that cannot be."""
+        await self._keysets.find_key(KeysetOwner(environment_id, tenant_id), key_id)
+
     def forget(self, environment_id: UUID, tenant_id: str | None) -> None:
         """Drop a keyset from memory, as after its rotation or destruction elsewhere."""
         self._keysets.forget(KeysetOwner(environment_id, tenant_id))
+
+    def forget_all(self) -> None:
+        """Drop every keyset from memory, as when news of rotations may have been missed."""
+        self._keysets.forget_all()

@@ -2,14 +2,61 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
 import pytest
 
 from authpipe.access.api_keys import ApiKeys
+from authpipe.access.authentication import Authenticator
 from authpipe.access.environments import Environments
+from authpipe.access.refusals import Refusals
+from authpipe.credentials.changes import Changes
+from authpipe.domain.access import ApiKeyRole
 from authpipe.domain.clock import ManualClock
-from authpipe.domain.environment import Environment, EnvironmentKind
+from authpipe.domain.environment import ApiKey, Environment, EnvironmentKind
 from authpipe.domain.event import ActorKind, Origin
+from authpipe.domain.secret import Secret
 from authpipe.store.database import Database
+from authpipe.store.transaction import Transaction
+from authpipe.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from conftest import Dsns
+
+
+class CountingDatabase(Database):
+    """The real database, counting the transactions that authentication opens."""
+
+    lookups = notes = open_lookups = most_lookups = 0
+
+    @asynccontextmanager
+    async def system(self) -> AsyncIterator[Transaction]:
+        """Count, and open."""
+        self.lookups += 1
+        self.open_lookups += 1
+        self.most_lookups = max(self.most_lookups, self.open_lookups)
+        try:
+            async with super().system() as transaction:
+                yield transaction
+        finally:
+            self.open_lookups -= 1
+
+    @asynccontextmanager
+    async def environment(self, environment_id: UUID) -> AsyncIterator[Transaction]:
+        """Count, and open."""
+        self.notes += 1
+        async with super().environment(environment_id) as transaction:
+            yield transaction
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
 
 
 @pytest.fixture
@@ -30,3 +77,41 @@ def api_keys(database: Database, clock: ManualClock) -> ApiKeys:
 @pytest.fixture
 async def environment(environments: Environments, origin: Origin) -> Environment:
     return await environments.create("development", kind=EnvironmentKind.DEVELOPMENT, origin=origin)
+
+
+@pytest.fixture
+async def counting(dsns: Dsns) -> AsyncIterator[CountingDatabase]:
+    opened = await CountingDatabase.connect(dsns.owner, max_size=8)
+    assert isinstance(opened, CountingDatabase)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def listening(database: Database) -> AsyncIterator[Changes]:
+    """Notifications, heard once started."""
+    changes = Changes(database)
+    yield changes
+    await changes.close()
+
+
+@pytest.fixture
+async def authenticator(
+    counting: CountingDatabase, listening: Changes, clock: ManualClock, metrics: Metrics
+) -> AsyncIterator[Authenticator]:
+    made = Authenticator(database=counting, changes=listening, clock=clock, refusals=Refusals(metrics))
+    listening.start()
+    await asyncio.wait_for(listening.listening(), 10)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def key(api_keys: ApiKeys, environment: Environment, origin: Origin) -> tuple[ApiKey, Secret]:
+    return await api_keys.create(
+        environment.environment_id,
+        name="ci",
+        role=ApiKeyRole.SERVER,
+        expires_in=timedelta(hours=1),
+        origin=origin,
+    )

@@ -9,6 +9,7 @@ import pytest
 from authpipe.access.api_keys import ApiKeys
 from authpipe.access.environments import Environments
 from authpipe.access.key_text import key_hash
+from authpipe.domain.access import ApiKeyRole
 from authpipe.domain.clock import ManualClock
 from authpipe.domain.environment import Environment, EnvironmentKind
 from authpipe.domain.errors import InvalidInput, NotFound
@@ -21,7 +22,9 @@ async def test_a_key_is_stored_as_its_hash_alone(
     api_keys: ApiKeys, environment: Environment, database: Database, origin: Origin
 ) -> None:
     """The text is in no column and in no event."""
-    key, text = await api_keys.create(environment.environment_id, name="ci", origin=origin)
+    key, text = await api_keys.create(
+        environment.environment_id, name="ci", role=ApiKeyRole.SERVER, origin=origin
+    )
     assert text.reveal().startswith(key.prefix)
     async with database.system() as transaction:
         assert await transaction.api_keys.by_hash(key_hash(text)) == key
@@ -37,8 +40,12 @@ async def test_keys_are_listed_in_their_environment(
 ) -> None:
     """And nowhere else."""
     other = await environments.create("other", kind=EnvironmentKind.PRODUCTION, origin=origin)
-    first, _ = await api_keys.create(environment.environment_id, name="1", origin=origin)
-    second, _ = await api_keys.create(environment.environment_id, name="2", origin=origin)
+    first, _ = await api_keys.create(
+        environment.environment_id, name="1", role=ApiKeyRole.SERVER, origin=origin
+    )
+    second, _ = await api_keys.create(
+        environment.environment_id, name="2", role=ApiKeyRole.SERVER, origin=origin
+    )
     assert await api_keys.list(environment.environment_id) == [first, second]
     assert await api_keys.list(other.environment_id) == []
     with pytest.raises(NotFound):
@@ -50,7 +57,9 @@ async def test_a_key_is_revoked_once(
     api_keys: ApiKeys, environment: Environment, clock: ManualClock, database: Database, origin: Origin
 ) -> None:
     """The first time stays, and there is one event."""
-    key, _ = await api_keys.create(environment.environment_id, name="ci", origin=origin)
+    key, _ = await api_keys.create(
+        environment.environment_id, name="ci", role=ApiKeyRole.SERVER, origin=origin
+    )
     first = await api_keys.revoke(environment.environment_id, key.api_key_id, origin=origin)
     assert first.revoked_at == clock.now()
     assert await api_keys.revoke(environment.environment_id, key.api_key_id, origin=origin) == first
@@ -67,7 +76,7 @@ async def test_a_name_is_printable(
 ) -> None:
     """One to a hundred characters."""
     with pytest.raises(InvalidInput) as refused:
-        await api_keys.create(environment.environment_id, name=name, origin=origin)
+        await api_keys.create(environment.environment_id, name=name, role=ApiKeyRole.SERVER, origin=origin)
     assert refused.value.field == "name"
 
 
@@ -77,11 +86,13 @@ async def test_a_lifetime_is_positive_and_within_reason(
 ) -> None:
     """At most ten years."""
     with pytest.raises(InvalidInput) as refused:
-        await api_keys.create(environment.environment_id, name="a", expires_in=expires_in, origin=origin)
+        await api_keys.create(
+            environment.environment_id, name="a", role=ApiKeyRole.SERVER, expires_in=expires_in, origin=origin
+        )
     assert refused.value.field == "expires_in"
 
 
 async def test_a_key_needs_an_environment(api_keys: ApiKeys, origin: Origin) -> None:
     """One that exists."""
     with pytest.raises(NotFound):
-        await api_keys.create(new_id(), name="a", origin=origin)
+        await api_keys.create(new_id(), name="a", role=ApiKeyRole.SERVER, origin=origin)

@@ -15,6 +15,7 @@ import pytest
 
 from authpipe.api.application import build
 from authpipe.connect.browser import cookie_name
+from authpipe.domain.access import ApiKeyRole
 from authpipe.domain.clock import ManualClock
 from authpipe.domain.environment import EnvironmentKind
 from authpipe.domain.event import ActorKind, Origin
@@ -101,10 +102,22 @@ class Api:
         )
         return code.reveal()
 
-    async def new_key(self, environment_id: UUID, *, expires_in: timedelta | None = None) -> str:
+    async def new_key(
+        self,
+        environment_id: UUID,
+        *,
+        role: ApiKeyRole = ApiKeyRole.ADMIN,
+        tenant_id: str | None = None,
+        expires_in: timedelta | None = None,
+    ) -> str:
         """Another key's text."""
         _, text = await self.rooms.api_keys.create(
-            environment_id, name="another", expires_in=expires_in, origin=ORIGIN
+            environment_id,
+            name="another",
+            role=role,
+            tenant_id=tenant_id,
+            expires_in=expires_in,
+            origin=ORIGIN,
         )
         return text.reveal()
 
@@ -155,7 +168,9 @@ async def api(
     )
     scene.environment_id = environment.environment_id
     await scene.tenant(scene.tenant_id)
-    _, text = await rooms.api_keys.create(environment.environment_id, name="test", origin=ORIGIN)
+    _, text = await rooms.api_keys.create(
+        environment.environment_id, name="test", role=ApiKeyRole.ADMIN, origin=ORIGIN
+    )
     return Api(http, rooms, scene, sandbox, clock, text.reveal(), environment.environment_id)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from authpipe.api.openapi import TAGS
+from authpipe.api.rules import EXTENSION
 
 if TYPE_CHECKING:
     from conftest import Api
@@ -49,6 +51,23 @@ async def test_every_operation_is_described(api: Api) -> None:
             parameters = [parameter["name"] for parameter in operation.get("parameters", [])]
             assert ("Idempotency-Key" in parameters) == (method == "post"), path
     assert document["security"] == [{"api_key": []}]
+
+
+async def test_the_reference_page_tells_every_rule(api: Api) -> None:
+    """The table of routes names the role each one needs, and whether a key of one tenant may use it."""
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "http-api.md").read_text()
+    told = {
+        (method.lower(), path): (role, "environment" if reach == "refused" else "tenant")
+        for method, path, role, reach in re.findall(
+            r"^\| `([A-Z]+) (/v1/\S+)` \| (\w+) \| ([\w' ]+) \|$", page, re.MULTILINE
+        )
+    }
+    enforced = {
+        (method, path): (operation[EXTENSION]["role"], operation[EXTENSION]["reach"])
+        for method, path, operation in _operations(await _document(api))
+        if path.startswith("/v1/")
+    }
+    assert told == enforced
 
 
 async def test_every_reference_leads_somewhere(api: Api) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from authpipe.access.key_text import new_key
 from support.problems import is_invalid, is_problem
 
 if TYPE_CHECKING:
@@ -30,6 +32,57 @@ async def test_a_key_is_shown_once_and_can_be_ended(api: Api) -> None:
     is_problem(await api.post(f"/v1/api-keys/{uuid.uuid4()}/revoke"), 404, "not_found")
 
 
+async def test_a_key_is_of_the_role_that_was_asked_for(api: Api) -> None:
+    """And of the tenant; one that asks for nothing is a server's, for the whole environment."""
+    plain = await api.made("/v1/api-keys", {"name": "plain"})
+    assert (plain["role"], plain["tenant_id"], plain["replaced_by"]) == ("server", None, None)
+    made = await api.made("/v1/api-keys", {"name": "a", "role": "viewer", "tenant_id": "org_acme"})
+    assert (made["role"], made["tenant_id"]) == ("viewer", "org_acme")
+    listed = (await api.get("/v1/api-keys")).json()["data"]
+    assert [(key["role"], key["tenant_id"]) for key in listed] == [
+        ("admin", None),
+        ("server", None),
+        ("viewer", "org_acme"),
+    ]
+
+
+async def test_a_key_is_replaced_with_an_overlap(api: Api) -> None:
+    """Both are good until it is over; a second successor there is not."""
+    made = await api.made("/v1/api-keys", {"name": "backend", "role": "viewer", "expires_in_s": 10 * 86_400})
+    headers = {"Idempotency-Key": "rotate-1"}
+    path = f"/v1/api-keys/{made['id']}/rotate"
+    new = await api.made(path, {"overlap_s": 60}, headers=headers)
+    assert (new["name"], new["role"], new["expires_at"]) == ("backend", "viewer", "2026-05-27T12:00:00Z")
+    assert (await api.made(path, {"overlap_s": 60}, headers=headers))["key"] == new["key"]
+    old = next(key for key in (await api.get("/v1/api-keys")).json()["data"] if key["id"] == made["id"])
+    assert (old["replaced_by"], old["expires_at"]) == (new["id"], "2026-05-17T12:01:00Z")
+    for key in (made["key"], new["key"]):
+        assert (await api.get("/v1/tenants", key=key)).status_code == 200
+    is_problem(await api.post(path), 409, "api_key_replaced")
+    api.clock.advance(timedelta(seconds=60))
+    is_problem(await api.get("/v1/tenants", key=made["key"]), 401, "unauthenticated")
+    assert (await api.get("/v1/tenants", key=new["key"])).status_code == 200
+    is_problem(await api.post(path), 409, "api_key_ended")
+    is_problem(await api.post(f"/v1/api-keys/{uuid.uuid4()}/rotate"), 404, "not_found")
+    is_invalid(await api.post(f"/v1/api-keys/{new['id']}/rotate", {"overlap_s": -1}), "overlap_s")
+    is_invalid(await api.post(f"/v1/api-keys/{new['id']}/rotate", {"overlap_s": 31 * 86_400}), "overlap_s")
+    assert (await api.post(f"/v1/api-keys/{new['id']}/rotate")).status_code == 201
+
+
+async def test_unknown_keys_are_answered_with_429_after_a_while(api: Api) -> None:
+    """With the seconds to wait, and without touching those whose key is good."""
+    assert (await api.get("/v1/tenants")).status_code == 200
+    answers = [await api.get("/v1/tenants", key=new_key().reveal()) for _ in range(25)]
+    assert [answer.status_code for answer in answers] == [401] * 20 + [429] * 5
+    problem = is_problem(answers[-1], 429, "rate_limited")
+    assert answers[-1].headers["retry-after"] == "1"
+    assert 0 < problem["retry_after_s"] <= 1
+    assert (await api.get("/v1/tenants")).status_code == 200
+    metrics = (await api.call("GET", "/metrics", key=None)).text
+    assert 'authpipe_refused_requests_total{reason="limited"} 5.0' in metrics
+    assert 'authpipe_refused_requests_total{reason="unknown"} 20.0' in metrics
+
+
 async def test_the_use_of_a_key_is_noted(api: Api) -> None:
     """To the minute, and for the key that was used."""
     await api.get("/v1/tenants")
@@ -44,6 +97,8 @@ async def test_a_bad_key_wish_is_refused(api: Api) -> None:
         ({"name": ""}, "name"),
         ({"name": " x "}, "name"),
         ({"name": "x" * 101}, "name"),
+        ({"name": "x", "role": "owner"}, "role"),
+        ({"name": "x", "tenant_id": ""}, "tenant_id"),
         ({"name": "x", "expires_in_s": 0}, "expires_in_s"),
         ({"name": "x", "expires_in_s": 10**10}, "expires_in_s"),
         ({"name": "x", "expires_in_s": "60"}, "expires_in_s"),

@@ -10,6 +10,8 @@ import pytest
 
 import authpipe
 from authpipe import AsyncAuthpipe
+from authpipe.access.key_text import new_key
+from authpipe.domain.access import ApiKeyRole
 from authpipe.sandbox import seeds
 
 if TYPE_CHECKING:
@@ -99,3 +101,29 @@ async def test_refreshing_and_reconnecting_are_understood(api: Api, client: Asyn
     assert (again.kind, again.status) == ("installation", "pending")
     with pytest.raises(authpipe.NotFound):
         await client.connections.get("00000000-0000-7000-8000-000000000000")
+
+
+async def test_a_key_that_may_not_is_told_what_it_lacks(api: Api, settings: Settings) -> None:
+    """The role that is needed, or that the key is another tenant's; neither looks like "not connected"."""
+    asked = {"provider": "discord", "tenant_id": "org_acme", "user_id": "user_123"}
+    viewer = await api.new_key(api.environment_id, role=ApiKeyRole.VIEWER)
+    async with AsyncAuthpipe(url=settings.local_url, api_key=viewer) as client:
+        with pytest.raises(authpipe.PermissionDenied, match="needs the role server") as refused:
+            await client.get_credential(**asked)
+    assert (refused.value.code, refused.value.status) == ("forbidden", 403)
+    stranger = await api.new_key(api.environment_id, role=ApiKeyRole.SERVER, tenant_id="org_other")
+    async with AsyncAuthpipe(url=settings.local_url, api_key=stranger) as client:
+        with pytest.raises(authpipe.PermissionDenied, match="restricted to another tenant"):
+            await client.get_credential(**asked)
+
+
+async def test_too_many_unknown_keys_are_told_when_to_come_back(api: Api, settings: Settings) -> None:
+    """A passing trouble with a time to wait, not a key that is no good."""
+    for _ in range(20):
+        await api.get("/v1/tenants", key=new_key().reveal())
+    async with AsyncAuthpipe(url=settings.local_url, api_key=new_key().reveal()) as client:
+        with pytest.raises(authpipe.RateLimited) as limited:
+            await client.get_credential(provider="discord", tenant_id="org_acme")
+    assert limited.value.status == 429
+    assert limited.value.retry_after_s is not None
+    assert 0 < limited.value.retry_after_s <= 1

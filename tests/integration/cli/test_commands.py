@@ -132,6 +132,37 @@ def test_a_key_is_revoked_by_its_prefix(cli: Cli) -> None:
     assert "authpipe api-keys list" in ran.complaint
 
 
+def test_a_key_has_a_role_and_may_be_of_one_tenant(cli: Cli) -> None:
+    """A server's, for the whole environment, unless something else is said."""
+    plain = cli.ok("api-keys", "create", "--json").json
+    assert (plain["role"], plain["tenant_id"]) == ("server", None)
+    made = cli.ok("api-keys", "create", "--role", "viewer", "--tenant", "org_acme", "--json").json
+    assert (made["role"], made["tenant_id"]) == ("viewer", "org_acme")
+    listing = cli.ok("api-keys", "list").out
+    assert "viewer" in listing
+    assert "org_acme" in listing
+    assert cli("api-keys", "create", "--role", "owner").code == 2
+
+
+def test_a_key_is_replaced(cli: Cli) -> None:
+    """The new key is printed once; the replaced one names it and has an end."""
+    made = cli.ok("api-keys", "create", "--role", "viewer", "--json").json
+    ran = cli.ok("api-keys", "rotate", made["prefix"], "--overlap", "2h")
+    assert ran.out.strip().startswith(KEY)
+    assert ran.out.strip() != made["key"]
+    assert made["prefix"] in ran.err
+    keys = {key["id"]: key for key in cli.ok("api-keys", "list", "--json").json["data"]}
+    old = keys[made["id"]]
+    assert old["expires_at"] is not None
+    assert keys[old["replaced_by"]]["role"] == "viewer"
+    again = cli("api-keys", "rotate", made["prefix"])
+    assert again.code == 1
+    assert old["replaced_by"] in again.complaint
+    ran = cli("api-keys", "rotate", keys[old["replaced_by"]]["prefix"], "--overlap", "soon")
+    assert ran.code == 1
+    assert "--overlap" in ran.complaint
+
+
 def test_a_length_of_life_has_a_unit(cli: Cli) -> None:
     """Anything else is refused with an example."""
     ran = cli("api-keys", "create", "--expires-in", "soon")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from authpipe.domain.connect_session import SessionStatus
+from authpipe.domain.event import ActorKind
 from authpipe.sandbox import seeds
 from support.hosted import Hosted
 
@@ -101,6 +102,9 @@ async def test_a_form_must_come_from_its_own_page(
         assert status_then is SessionStatus.OPENED
     else:
         assert status_then is SessionStatus.AUTHORIZING
+        (event,) = await hosted.events("connect_session.authorizing")
+        assert event.origin.actor_kind is ActorKind.BROWSER
+        assert event.origin.source_address == "127.0.0.1"
 
 
 async def test_a_token_is_of_one_session(hosted: Hosted, client: Client) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
+from authpipe.domain.access import ApiKeyRole
 from authpipe.domain.environment import EnvironmentKind
 from authpipe.domain.errors import ConfigurationError
 from authpipe.domain.event import ActorKind, Origin
@@ -31,7 +32,9 @@ async def test_the_rooms_work_together_and_leave_nothing_behind(configure, dsns:
         environment = await rooms.environments.create(
             "development", kind=EnvironmentKind.DEVELOPMENT, origin=ORIGIN
         )
-        _, text = await rooms.api_keys.create(environment.environment_id, name="a", origin=ORIGIN)
+        _, text = await rooms.api_keys.create(
+            environment.environment_id, name="a", role=ApiKeyRole.ADMIN, origin=ORIGIN
+        )
         assert (await rooms.authenticator.authenticate(text)).environment == environment
         assert await rooms.refresh_worker.round() == 0
         assert await rooms.connecting.reaper.round() == 0

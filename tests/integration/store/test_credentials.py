@@ -336,7 +336,7 @@ async def test_every_change_of_a_credential_is_announced_when_it_commits(
         await transaction.credentials.condemn(claimed, error="x", at=now)
     await expect_word()
     async with scene.database.tenant(*place) as transaction:
-        assert await transaction.credentials.destroy_owned(*place, stored.owner_id) == 1
+        assert len(await transaction.credentials.destroy_owned(*place, stored.owner_id)) == 1
     await expect_word()
     with contextlib.suppress(ZeroDivisionError):
         async with scene.database.tenant(*place) as transaction:

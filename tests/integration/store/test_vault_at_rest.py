@@ -27,6 +27,7 @@ from authpipe.vault.vault import Vault
 from support.postgres import Dsns
 
 PLAIN = Secret("the access token")
+TENANTS = ("org_acme", "org_other", *(f"org_{number}" for number in range(5)))
 
 
 @pytest.fixture
@@ -51,6 +52,9 @@ async def environments(database: Database, clock: ManualClock) -> tuple[UUID, UU
         )
         async with database.environment(environment.environment_id) as transaction:
             assert await transaction.environments.add(environment)
+            # A keyset is made for a tenant that exists.
+            for tenant_id in TENANTS:
+                await transaction.tenants.ensure(environment.environment_id, tenant_id, at=clock.now())
         made.append(environment.environment_id)
     return made[0], made[1]
 

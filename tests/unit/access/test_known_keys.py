@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from authpipe.access.known_keys import KnownKeys
+from authpipe.access.refusals import Refusal
 from authpipe.domain.access import ApiKeyRole
 from authpipe.domain.environment import ApiKey, Environment, EnvironmentKind
 
@@ -63,9 +64,13 @@ def test_refused_keys_are_bounded_and_soon_asked_for_again() -> None:
     """Invented keys cannot fill the memory."""
     known = KnownKeys(size=2, ttl=MINUTE)
     for each in b"\x01\x02\x03":
-        known.refuse(bytes([each]), now=NOW)
-    assert [known.is_refused(bytes([each]), now=NOW) for each in (1, 2, 3)] == [False, True, True]
-    assert not known.is_refused(b"\x03", now=NOW + timedelta(seconds=10))
+        known.refuse(bytes([each]), Refusal.UNKNOWN, now=NOW)
+    assert [known.refusal(bytes([each]), now=NOW) for each in (1, 2, 3)] == [
+        None,
+        Refusal.UNKNOWN,
+        Refusal.UNKNOWN,
+    ]
+    assert known.refusal(b"\x03", now=NOW + timedelta(seconds=10)) is None
 
 
 def test_a_lookup_that_a_change_overtook_is_not_kept() -> None:
@@ -84,7 +89,32 @@ def test_after_a_gap_nothing_is_known() -> None:
     """Neither good keys nor refused ones."""
     known = KnownKeys(size=2, ttl=MINUTE)
     keep(known, 1)
-    known.refuse(b"\x02", now=NOW)
+    known.refuse(b"\x02", Refusal.UNKNOWN, now=NOW)
     known.forget_all()
     assert known.find(b"\x01", now=NOW) is None
-    assert not known.is_refused(b"\x02", now=NOW)
+    assert known.refusal(b"\x02", now=NOW) is None
+
+
+def test_that_a_key_was_good_is_known_until_it_is_refused() -> None:
+    """Longer than it is believed: it may be looked up again when others may not."""
+    known = KnownKeys(size=2, ttl=MINUTE)
+    assert not known.was_good(b"\x01")
+    keep(known, 1)
+    known.forget_all()
+    assert known.find(b"\x01", now=NOW) is None
+    assert known.was_good(b"\x01")
+    known.refuse(b"\x01", Refusal.REVOKED, now=NOW)
+    assert not known.was_good(b"\x01")
+
+
+def test_a_note_on_its_way_is_not_made_twice() -> None:
+    """The database may not have it yet when the key is looked up again."""
+    known = KnownKeys(size=2, ttl=MINUTE)
+    keep(known, 1)
+    found = known.find(b"\x01", now=NOW)
+    assert found is not None
+    found.noted_at = NOW
+    keep(known, 1)
+    again = known.find(b"\x01", now=NOW)
+    assert again is not None
+    assert again.noted_at == NOW

@@ -44,6 +44,15 @@ PRIVATE = [
     "fe80::1%eth0",
     "fec0::1",
     "ff02::1",
+    "fd20:ce::254",  # metadata of another cloud
+    "5f00::1",  # segment routing
+    "100::1",  # discard-only
+    "::ffff:0:10.0.0.1",  # IPv4-translated
+    "2002:a83f:8110::",  # 6to4 of a host agent
+    "64:ff9b::a83f:8110",
+    "2606:4700::5efe:a00:1",  # ISATAP of 10.0.0.1
+    "2606:4700::200:5efe:101:101",
+    "2606:4700::1111%eth0",  # whatever the zone says, a public address has none
 ]
 LOOPBACK = ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::"]
 PUBLIC = [
@@ -110,6 +119,11 @@ def test_mapping_an_ipv4_address_into_ipv6_changes_no_verdict(address: object) -
         "https://1.1.1.1/",
         "https://[2606:4700::1111]/",
         "https://bücher.example/",
+        "https://xn--bcher-kva.example/",
+        "https://provider.example./",
+        "https://1password.example/",
+        "https://a_b.example/",
+        "https://provider.example#@127.0.0.1/",
     ],
 )
 def test_an_https_url_is_allowed(url: str) -> None:
@@ -143,6 +157,37 @@ def test_an_https_url_is_allowed(url: str) -> None:
         "https://0x7f.1/",
         "https://0177.0.0.1/",
         "https://169.254.169.254./",
+        "https://127.0.0.1../",
+        "https://017700000001/",
+        "https://0x7f.0x0.0x0.0x1/",
+        "https://0/",
+        "https://1.1/",
+        # digits and dots that become ASCII when a name is encoded
+        "https://\uff11\uff12\uff17.\uff10.\uff10.\uff11/",
+        "https://127\u30020\u30020\u30021/",
+        "https://\u2460\u2461\u2466.0.0.1/",
+        "https://%31%32%37.0.0.1/",
+        "https://127.0.0.1%2eexample/",
+        "https://127.0.0.1%00.example/",
+        "https://[127.0.0.1]/",
+        "https://[::1/",
+        "https://[fe80::1%25eth0]/",
+        "https://[2606:4700::1111%25eth0]/",
+        "https://a..example/",
+        "https://a.7/",
+        "https://-a.example/",
+        "https://xn--/",
+        f"https://{'a' * 64}.example/",
+        f"https://{'a.' * 130}example/",
+        "https://exa\tmple.com/",
+        "https://provider.example/a b",
+        "https://provider.example/\r\nX-Injected: 1",
+        "https://provider.example\\@10.0.0.1/",
+        "https:\\\\provider.example/",
+        "https:/127.0.0.1/",
+        "//provider.example/",
+        "https://127.0.0.1#@provider.example/",
+        "https://127.0.0.1:443:80/",
         "http://localhost:8080/",
         "http://127.0.0.1:8080/",
     ],

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from authpipe.domain.errors import ConfigurationError, ConnectError
 from authpipe.domain.secret import Secret
 from authpipe.oauth.authorization import authorization_url, check_issuer, read_callback
+from authpipe.oauth.server import ClientAuthentication
 
 OURS = {
     "redirect_uri": "https://client.example.com/cb",
@@ -40,6 +41,14 @@ def test_a_challenge_goes_with_its_method(server) -> None:
     """S256, never plain."""
     query = dict(query_of(authorization_url(server(), "id", **{**OURS, "code_challenge": "E9Melhoa"})))
     assert (query["code_challenge"], query["code_challenge_method"]) == ("E9Melhoa", "S256")
+
+
+def test_a_client_without_a_secret_must_send_a_challenge(server) -> None:
+    """Nothing else would keep a code it lost from being used (RFC 9700 section 2.1.1)."""
+    public = server(client_authentication=ClientAuthentication.NONE)
+    with pytest.raises(ConfigurationError, match="PKCE"):
+        authorization_url(public, "id", **OURS)
+    assert "code_challenge=E9" in authorization_url(public, "id", **{**OURS, "code_challenge": "E9Melhoa"})
 
 
 def test_scopes_are_joined_as_the_server_wants(server) -> None:

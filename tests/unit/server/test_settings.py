@@ -71,6 +71,10 @@ def test_lists_are_written_with_commas_or_as_json(monkeypatch: pytest.MonkeyPatc
         ("TRUSTED_PROXIES", "hunter2"),
         ("LOG_LEVEL", "loud"),
         ("LOG_JSON", ""),
+        ("OTLP_ENDPOINT", "hunter2"),
+        ("OTLP_ENDPOINT", "https://u:hunter2@collector.example/v1/traces"),
+        ("OTLP_ENDPOINT", "https://collector.example/v1/traces?key=hunter2"),
+        ("TRACE_RATIO", "1.1"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_the_variable(
@@ -144,6 +148,8 @@ def test_another_process_reads_the_same_settings(monkeypatch: pytest.MonkeyPatch
         trusted_proxies="10.0.0.0/8",
         log_level="warning",
         log_json=False,
+        otlp_endpoint="https://collector.example/v1/traces",
+        trace_ratio=0.25,
     )
     variables = settings.as_environment()
     assert set(variables) == {f"AUTHPIPE_{name.upper()}" for name in Settings.model_fields}

@@ -22,6 +22,7 @@ def test_the_metrics_have_these_names_and_labels() -> None:
         "authpipe_credential_reads": ("outcome",),
         "authpipe_connect_sessions": ("provider", "outcome"),
         "authpipe_spool_records": (),
+        "authpipe_refused_requests": ("reason",),
         "authpipe_http_requests": ("route", "status"),
     }
 

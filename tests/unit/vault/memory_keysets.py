@@ -8,7 +8,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from authpipe.domain.errors import VaultError
-from authpipe.vault.keyset import KeysetOwner, WrappedKey
+from authpipe.vault.keyset import KeysetOwner, RotationCause, WrappedKey
 
 
 class MemoryKeysets:
@@ -29,7 +29,7 @@ class MemoryKeysets:
             await self.gate.wait()
         return found
 
-    async def add_primary(self, key: WrappedKey, *, replaces: UUID | None) -> bool:
+    async def add_primary(self, key: WrappedKey, *, replaces: UUID | None, cause: RotationCause) -> bool:
         self.adds += 1
         await asyncio.sleep(0)
         keys = self.rows.setdefault(KeysetOwner(key.environment_id, key.tenant_id), {})

@@ -9,6 +9,9 @@ SELECT * FROM api_keys WHERE environment_id = $1 ORDER BY api_key_id;
 -- name: get
 SELECT * FROM api_keys WHERE environment_id = $1 AND api_key_id = $2;
 
+-- name: lock
+SELECT * FROM api_keys WHERE environment_id = $1 AND api_key_id = $2 FOR UPDATE;
+
 -- name: by_hash
 SELECT * FROM api_keys WHERE key_hash = $1;
 
@@ -16,6 +19,9 @@ SELECT * FROM api_keys WHERE key_hash = $1;
 UPDATE api_keys SET revoked_at = coalesce(revoked_at, $3)
 WHERE environment_id = $1 AND api_key_id = $2
 RETURNING *;
+
+-- name: replace
+UPDATE api_keys SET replaced_by = $3, expires_at = $4 WHERE environment_id = $1 AND api_key_id = $2;
 
 -- name: announce
 SELECT pg_notify('authpipe_api_keys', $1);

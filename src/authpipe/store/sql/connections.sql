@@ -51,13 +51,34 @@ RETURNING *;
 
 -- name: shares_account
 SELECT EXISTS (
-    SELECT FROM connections
-    WHERE environment_id = $1 AND provider_config_id = $2 AND connection_id IS DISTINCT FROM $4
-      AND status = 'active' AND (account_id = $3 OR account_id IS NULL OR $3 IS NULL)
+    SELECT FROM connections c
+    WHERE c.environment_id = $1 AND c.provider_config_id = $2 AND c.connection_id IS DISTINCT FROM $4
+      AND c.status = 'active' AND (c.account_id = $3 OR c.account_id IS NULL OR $3 IS NULL)
+      AND NOT EXISTS (SELECT FROM tenants t WHERE t.environment_id = c.environment_id
+                        AND t.tenant_id = c.tenant_id AND t.erasing_at IS NOT NULL)
 ) OR EXISTS (
-    SELECT FROM candidates
-    WHERE environment_id = $1 AND provider_config_id = $2 AND candidate_id IS DISTINCT FROM $5
-      AND lease IS NULL AND expires_at > $6 AND (account ->> 'id' = $3 OR $3 IS NULL)
+    SELECT FROM candidates c
+    WHERE c.environment_id = $1 AND c.provider_config_id = $2 AND c.candidate_id IS DISTINCT FROM $5
+      AND c.lease IS NULL AND c.expires_at > $6 AND (c.account ->> 'id' = $3 OR $3 IS NULL)
+      AND NOT EXISTS (SELECT FROM tenants t WHERE t.environment_id = c.environment_id
+                        AND t.tenant_id = c.tenant_id AND t.erasing_at IS NOT NULL)
+);
+
+-- name: shares_account_elsewhere
+SELECT EXISTS (
+    SELECT FROM provider_configs p
+    JOIN connections c ON c.environment_id = p.environment_id AND c.provider_config_id = p.provider_config_id
+    WHERE p.provider = $1 AND p.client_id = $2 AND p.base_url IS NOT DISTINCT FROM $3 AND p.environment_id <> $4
+      AND c.status = 'active' AND (c.account_id = $5 OR c.account_id IS NULL OR $5 IS NULL)
+      AND NOT EXISTS (SELECT FROM tenants t WHERE t.environment_id = c.environment_id
+                        AND t.tenant_id = c.tenant_id AND t.erasing_at IS NOT NULL)
+) OR EXISTS (
+    SELECT FROM provider_configs p
+    JOIN candidates c ON c.environment_id = p.environment_id AND c.provider_config_id = p.provider_config_id
+    WHERE p.provider = $1 AND p.client_id = $2 AND p.base_url IS NOT DISTINCT FROM $3 AND p.environment_id <> $4
+      AND c.lease IS NULL AND c.expires_at > $6 AND (c.account ->> 'id' = $5 OR $5 IS NULL)
+      AND NOT EXISTS (SELECT FROM tenants t WHERE t.environment_id = c.environment_id
+                        AND t.tenant_id = c.tenant_id AND t.erasing_at IS NOT NULL)
 );
 
 -- name: under_installation

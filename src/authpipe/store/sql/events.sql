@@ -4,6 +4,17 @@ INSERT INTO events (
     source_address, outcome, data, created_at
 ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 
+-- name: insert_all
+INSERT INTO events (
+    environment_id, tenant_id, event_id, type, object_kind, object_id, actor_kind, actor_id, request_id,
+    source_address, outcome, data, created_at
+)
+SELECT * FROM unnest(
+    $1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+    $9::text[], $10::text[], $11::text[], $12::jsonb[], $13::timestamptz[]
+)
+ON CONFLICT (environment_id, event_id) DO NOTHING;
+
 -- name: page
 SELECT * FROM events
 WHERE environment_id = $1

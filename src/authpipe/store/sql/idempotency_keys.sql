@@ -7,7 +7,7 @@ ON CONFLICT DO NOTHING;
 SELECT * FROM idempotency_keys WHERE environment_id = $1 AND api_key_id = $2 AND idempotency_key = $3;
 
 -- name: finish
-UPDATE idempotency_keys SET response_status = $5, response_ciphertext = $6
+UPDATE idempotency_keys SET response_status = $5, response_ciphertext = $6, tenant_id = $7
 WHERE environment_id = $1 AND api_key_id = $2 AND idempotency_key = $3 AND row_id = $4;
 
 -- name: forget

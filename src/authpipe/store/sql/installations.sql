@@ -14,6 +14,17 @@ FOR UPDATE;
 SELECT tenant_id, installation_id FROM installation_claims
 WHERE environment_id = $1 AND provider_config_id = $2 AND external_id = $3;
 
+-- name: claimed_elsewhere
+SELECT EXISTS (
+    SELECT FROM provider_configs p
+    JOIN installation_claims c
+      ON c.environment_id = p.environment_id AND c.provider_config_id = p.provider_config_id
+    WHERE p.provider = $1 AND p.client_id = $2 AND p.base_url IS NOT DISTINCT FROM $3 AND p.environment_id <> $4
+      AND c.external_id = $5
+      AND NOT EXISTS (SELECT FROM tenants t WHERE t.environment_id = c.environment_id
+                        AND t.tenant_id = c.tenant_id AND t.erasing_at IS NOT NULL)
+);
+
 -- name: release
 DELETE FROM installation_claims
 WHERE environment_id = $1 AND provider_config_id = $2 AND external_id = $3 AND installation_id = $4;

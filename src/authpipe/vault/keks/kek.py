@@ -8,11 +8,15 @@ from authpipe.vault.aes_key import AesKey
 
 
 class Kek(Protocol):
-    """A key that leaves its place never, or only as itself: it wraps data keys and unwraps them again."""
+    """A key that leaves its place never, or only as itself: it wraps data keys and unwraps them again.
+
+    One that is kept elsewhere raises ``VaultUnavailable`` from both calls while that place does not answer,
+    and works again by itself once it does.
+    """
 
     @property
     def uri(self) -> str:
-        """Where it is: what an operator configures."""
+        """Where it is: what an operator configures, without a PIN."""
         ...
 
     @property
@@ -26,4 +30,8 @@ class Kek(Protocol):
 
     async def unwrap(self, wrapped: bytes, associated_data: bytes) -> AesKey:
         """The data key again.  Raises ``VaultError`` when it was altered or bound to something else."""
+        ...
+
+    def close(self) -> None:
+        """Give connections and threads back.  The KEK is of no use afterwards; closing twice does nothing."""
         ...

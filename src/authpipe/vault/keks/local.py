@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import stat
 from pathlib import Path
 from typing import NoReturn, final
 
@@ -13,12 +12,11 @@ from authpipe.domain.secret import Secret
 from authpipe.vault.aes_key import AesKey
 from authpipe.vault.failure import unusable
 from authpipe.vault.keks.key_file import find_problem, format_key_file, key_in
+from authpipe.vault.keks.private_file import read_private
 
 SCHEME = "local"
 
 _FORMAT = b"\x01"
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
-_LARGEST_FILE_BYTES = 16_384
 
 
 @final
@@ -66,9 +64,14 @@ class LocalKek:
         """Read the key of an existing file.
 
         Raises ``ConfigurationError`` when it is missing, unreadable or malformed, or when ``refuse_exposed``
-        is set and anyone but its owner may read, write or execute it.
+        is set and an account other than ours and root's owns it or may read, write or execute it.
         """
-        text = _read(path, refuse_exposed=refuse_exposed)
+        text = read_private(
+            path,
+            "key file",
+            remedy="restore it from a copy, or make one with 'authpipe init'",
+            refuse_exposed=refuse_exposed,
+        )
         problem = find_problem(text)
         if problem is not None:
             raise ConfigurationError(f"key file {path} {problem}; restore it from a copy")
@@ -89,6 +92,9 @@ class LocalKek:
         if wrapped[:1] != _FORMAT:
             raise unusable("the wrapped key has an unknown format version")
         return AesKey(self._key.decrypt(wrapped[1:], associated_data))
+
+    def close(self) -> None:
+        """Nothing is open: the file was read and closed."""
 
     def __repr__(self) -> str:
         return f"LocalKek(uri={self._uri!r}, kek_id={self._kek_id!r})"
@@ -111,37 +117,3 @@ def _sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _read(path: Path, *, refuse_exposed: bool) -> Secret:
-    try:
-        # Non-blocking, so that a FIFO in the file's place is an error below and not a hang here.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise ConfigurationError(
-            f"key file {path} does not exist; restore it from a copy, or make one with 'authpipe init'"
-        ) from None
-    except OSError as error:
-        raise ConfigurationError(f"key file {path} cannot be read: {error.strerror}") from None
-    try:
-        # The open file is examined, not the name, which could lead elsewhere a moment later.
-        _check(path, os.fstat(descriptor), refuse_exposed=refuse_exposed)
-        return Secret.from_bytes(os.read(descriptor, _LARGEST_FILE_BYTES))
-    except ValueError:
-        raise ConfigurationError(f"key file {path} is not text; restore it from a copy") from None
-    except OSError as error:
-        raise ConfigurationError(f"key file {path} cannot be read: {error.strerror}") from None
-    finally:
-        os.close(descriptor)
-
-
-def _check(path: Path, status: os.stat_result, *, refuse_exposed: bool) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise ConfigurationError(f"key file {path} is not a regular file")
-    if refuse_exposed and status.st_mode & _OTHERS:
-        raise ConfigurationError(
-            f"key file {path} is open to other accounts (mode {stat.S_IMODE(status.st_mode):04o}); "
-            f"run: chmod 600 {path}"
-        )
-    if status.st_size > _LARGEST_FILE_BYTES:
-        raise ConfigurationError(f"key file {path} is too large to be one")

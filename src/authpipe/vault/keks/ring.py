@@ -13,6 +13,7 @@ class KekRing:
 
     def __init__(self, primary: Kek, others: Sequence[Kek] = ()) -> None:
         self.primary = primary
+        self._all = (primary, *others)
         self._by_id = {kek.kek_id: kek for kek in (*others, primary)}
 
     def find(self, kek_id: str) -> Kek:
@@ -26,3 +27,8 @@ class KekRing:
                 detail=f"known KEKs: {known}",
             )
         return kek
+
+    def close(self) -> None:
+        """Close every KEK."""
+        for kek in self._all:
+            kek.close()

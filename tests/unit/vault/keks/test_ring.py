@@ -37,6 +37,21 @@ def test_the_first_uri_is_the_primary(tmp_path: Path) -> None:
     assert ring.find(first.kek_id).uri == first.uri
 
 
+def test_every_kek_is_closed_also_when_a_later_one_cannot_be_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads and logins of those before it are not left behind."""
+    closed: list[str] = []
+    monkeypatch.setattr(LocalKek, "close", lambda kek: closed.append(kek.uri))
+    first, second = LocalKek.create(tmp_path / "first"), LocalKek.create(tmp_path / "second")
+    with pytest.raises(ConfigurationError, match="third does not exist"):
+        open_keks([first.uri, second.uri, f"local:{tmp_path / 'third'}"], production=True)
+    assert closed == [first.uri, second.uri]
+    closed.clear()
+    open_keks([second.uri, first.uri], production=True).close()
+    assert closed == [second.uri, first.uri]
+
+
 def test_production_refuses_an_exposed_file_also_among_the_others(tmp_path: Path) -> None:
     """A KEK that is no longer primary still unwraps everything it wrapped."""
     first, second = LocalKek.create(tmp_path / "first"), LocalKek.create(tmp_path / "second")

@@ -9,32 +9,42 @@ ALTER TABLE api_keys
 -- Keys made before there were roles keep what they could do; every new one says what it is.
 ALTER TABLE api_keys ALTER COLUMN role DROP DEFAULT;
 
--- A key that is no primary any more since `retired_at` still decrypts what it encrypted.
-ALTER TABLE data_keys ADD COLUMN retired_at timestamptz;
-UPDATE data_keys SET retired_at = created_at WHERE NOT is_primary;
+-- A key that is no primary any more since `retired_at` still decrypts what it encrypted.  A worker looks at
+-- `examine_at` for what is still under it; `unused_since` is when it first found nothing.
+ALTER TABLE data_keys
+    ADD COLUMN retired_at timestamptz,
+    ADD COLUMN examine_at timestamptz,
+    ADD COLUMN unused_since timestamptz;
+UPDATE data_keys SET retired_at = created_at, examine_at = created_at WHERE NOT is_primary;
 ALTER TABLE data_keys ADD CHECK (is_primary = (retired_at IS NULL));
 CREATE INDEX data_keys_by_kek ON data_keys (kek_id);
 CREATE INDEX data_keys_by_age ON data_keys (created_at) WHERE is_primary;
-CREATE INDEX data_keys_retired ON data_keys (retired_at) WHERE NOT is_primary;
+CREATE INDEX data_keys_to_examine ON data_keys (examine_at) WHERE NOT is_primary;
 -- The workspace itself, environment 00000000-…, has a keyset and events, and is no environment.
 ALTER TABLE data_keys DROP CONSTRAINT data_keys_environment_id_fkey;
 
 -- People who sign in to the dashboard.  They belong to the workspace, so only system-wide work sees them.
 CREATE TABLE operators (
-    operator_id     uuid PRIMARY KEY,
-    email           text NOT NULL,
-    name            text,
-    role            text NOT NULL CHECK (role IN ('owner', 'developer', 'viewer')),
-    password_hash   text,
-    oidc_issuer     text,
-    oidc_subject    text,
-    failed_sign_ins integer NOT NULL DEFAULT 0,
-    locked_until    timestamptz,
-    disabled_at     timestamptz,
-    last_sign_in_at timestamptz,
-    created_at      timestamptz NOT NULL,
-    updated_at      timestamptz NOT NULL,
-    CHECK ((oidc_issuer IS NULL) = (oidc_subject IS NULL))
+    operator_id           uuid PRIMARY KEY,
+    email                 text NOT NULL,
+    name                  text,
+    role                  text NOT NULL CHECK (role IN ('owner', 'developer', 'viewer')),
+    password_hash         text,
+    oidc_issuer           text,
+    oidc_subject          text,
+    -- Makes the mark of browsers they signed in with before, which their lock does not hold off.
+    known_browser_key     bytea NOT NULL,
+    invitation_hash       bytea UNIQUE,
+    invitation_expires_at timestamptz,
+    failed_sign_ins       integer NOT NULL DEFAULT 0,
+    last_failed_at        timestamptz,
+    locked_until          timestamptz,
+    disabled_at           timestamptz,
+    last_sign_in_at       timestamptz,
+    created_at            timestamptz NOT NULL,
+    updated_at            timestamptz NOT NULL,
+    CHECK ((oidc_issuer IS NULL) = (oidc_subject IS NULL)),
+    CHECK ((invitation_hash IS NULL) = (invitation_expires_at IS NULL))
 );
 CREATE UNIQUE INDEX operators_email ON operators (lower(email));
 CREATE UNIQUE INDEX operators_oidc ON operators (oidc_issuer, oidc_subject) WHERE oidc_subject IS NOT NULL;
@@ -64,6 +74,14 @@ CREATE TABLE sign_in_attempts (
     expires_at          timestamptz NOT NULL
 );
 CREATE INDEX sign_in_attempts_ending ON sign_in_attempts (expires_at);
+
+-- How often sign-in was tried lately, by where from.
+CREATE TABLE sign_in_sources (
+    source  text PRIMARY KEY,
+    tries   integer NOT NULL,
+    ends_at timestamptz NOT NULL
+);
+CREATE INDEX sign_in_sources_ending ON sign_in_sources (ends_at);
 
 -- The audit chain.  An event waits in unchained_events from the transaction that made it until a process
 -- links it; links of one environment are made one after the other, under the lock of its head.
@@ -102,7 +120,8 @@ DECLARE
     name text;
 BEGIN
     FOREACH name IN ARRAY ARRAY[
-        'operators', 'operator_sessions', 'sign_in_attempts', 'unchained_events', 'audit_chain', 'audit_heads'
+        'operators', 'operator_sessions', 'sign_in_attempts', 'sign_in_sources', 'unchained_events', 'audit_chain',
+        'audit_heads'
     ] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
@@ -124,4 +143,129 @@ GRANT INSERT ON unchained_events TO authpipe_app;
 REVOKE UPDATE ON unchained_events FROM authpipe_system;
 -- A link is a fact like its event.
 REVOKE UPDATE, DELETE ON audit_chain FROM authpipe_system;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO authpipe_app, authpipe_system;
+
+-- Erasing a tenant.  From `erasing_at` on nothing begins for it; its row goes last, with that of the erasure.
+ALTER TABLE tenants ADD COLUMN erasing_at timestamptz;
+-- Nearly always empty, so that asking costs next to nothing.
+CREATE INDEX tenants_erasing ON tenants (environment_id, tenant_id) WHERE erasing_at IS NOT NULL;
+-- Whose object an answer shows: it goes with that tenant.
+ALTER TABLE idempotency_keys ADD COLUMN tenant_id text;
+CREATE INDEX idempotency_keys_by_tenant ON idempotency_keys (environment_id, tenant_id)
+    WHERE tenant_id IS NOT NULL;
+CREATE INDEX api_keys_by_tenant ON api_keys (environment_id, tenant_id) WHERE tenant_id IS NOT NULL;
+CREATE INDEX installation_claims_by_tenant ON installation_claims (environment_id, tenant_id);
+
+-- How far an erasure is: `step` is done up to and including the id `after`; `counts` are what it did so far.
+CREATE TABLE erasures (
+    environment_id uuid NOT NULL,
+    tenant_id      text NOT NULL,
+    actor_kind     text NOT NULL,
+    actor_id       text,
+    request_id     text,
+    source_address text,
+    step           text NOT NULL,
+    after          uuid,
+    counts         jsonb NOT NULL DEFAULT '{}',
+    lease          uuid,
+    lease_until    timestamptz,
+    created_at     timestamptz NOT NULL,
+    PRIMARY KEY (environment_id, tenant_id),
+    FOREIGN KEY (environment_id, tenant_id) REFERENCES tenants
+);
+ALTER TABLE erasures ENABLE ROW LEVEL SECURITY;
+ALTER TABLE erasures FORCE ROW LEVEL SECURITY;
+CREATE POLICY app ON erasures TO authpipe_app
+    USING (environment_id = authpipe_environment() AND authpipe_sees(tenant_id))
+    WITH CHECK (environment_id = authpipe_environment() AND authpipe_sees(tenant_id));
+CREATE POLICY system ON erasures TO authpipe_system
+    USING (current_user = 'authpipe_system') WITH CHECK (current_user = 'authpipe_system');
+GRANT SELECT, INSERT, UPDATE, DELETE ON erasures TO authpipe_app, authpipe_system;
+
+-- No row of a tenant is added once it is being erased, whoever tries and however late.  The key-share lock makes
+-- an erasure that begins wait for what is being added, and what is added later see the erasure.
+CREATE FUNCTION authpipe_refuse_erased() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    erasing timestamptz;
+BEGIN
+    SELECT t.erasing_at INTO erasing FROM tenants t
+    WHERE t.environment_id = NEW.environment_id AND t.tenant_id = NEW.tenant_id
+    FOR KEY SHARE;
+    -- An API key may be made for a tenant that does not exist yet.
+    IF erasing IS NOT NULL OR (NOT FOUND AND TG_TABLE_NAME <> 'api_keys') THEN
+        RAISE EXCEPTION 'the tenant is being erased' USING ERRCODE = 'AE001';
+    END IF;
+    RETURN NULL;
+END $$;
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY[
+        'data_keys', 'installations', 'installation_claims', 'connections', 'credentials', 'connect_sessions',
+        'authorization_attempts', 'candidates', 'idempotency_keys', 'api_keys'
+    ] LOOP
+        EXECUTE format('CREATE TRIGGER refuse_erased AFTER INSERT OR UPDATE OF tenant_id ON %I FOR EACH ROW '
+                       'WHEN (NEW.tenant_id <> ''*'') EXECUTE FUNCTION authpipe_refuse_erased()', name);
+    END LOOP;
+END $$;
+
+-- The read path once more, which now refuses a tenant that is being erased.
+CREATE OR REPLACE FUNCTION authpipe_read_credential(
+    p_environment uuid, p_tenant text, p_provider text, p_user text,
+    p_for text, p_installation uuid, p_label text, p_kind text
+) RETURNS TABLE (
+    owner_kind text, owner_id uuid, user_id text, installation_id uuid, status text, status_reason text,
+    label text, is_primary boolean, account_name text, metadata jsonb, external_id text,
+    enabled boolean, app_credential_ciphertext bytea, problem text, provider_config_id uuid,
+    credential_id uuid, kind text, source text, secret_ciphertext bytea, facts jsonb, scopes text[],
+    expires_at timestamptz, refresh_due_at timestamptz, refreshable boolean, version bigint
+) LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('authpipe.environment_id', p_environment::text, true),
+            set_config('authpipe.tenant_id', p_tenant, true);
+    IF EXISTS (SELECT FROM tenants t WHERE t.environment_id = p_environment AND t.tenant_id = p_tenant
+                 AND t.erasing_at IS NOT NULL) THEN
+        RAISE EXCEPTION 'the tenant is being erased' USING ERRCODE = 'AE001';
+    END IF;
+    IF p_for <> 'installation' THEN
+        RETURN QUERY
+        SELECT 'connection'::text, c.connection_id, c.user_id, c.installation_id, c.status, c.status_reason,
+               c.label, c.is_primary, c.account_name, c.metadata, NULL::text,
+               p.enabled, p.app_credential_ciphertext, p.problem, p.provider_config_id,
+               k.credential_id, k.kind, k.source, k.secret_ciphertext, k.facts, k.scopes,
+               k.expires_at, k.refresh_due_at, k.refresh_ciphertext IS NOT NULL, k.version
+        FROM connections c
+        JOIN provider_configs p
+          ON p.environment_id = c.environment_id AND p.provider_config_id = c.provider_config_id
+        LEFT JOIN credentials k
+          ON k.environment_id = c.environment_id AND k.tenant_id = c.tenant_id
+         AND k.owner_id = c.connection_id
+         AND (k.kind = p_kind OR (p_kind IS NULL AND k.kind <> 'webhook_secret'))
+        WHERE c.environment_id = p_environment AND c.tenant_id = p_tenant AND c.provider = p_provider
+          AND c.status <> 'revoked'
+          AND (c.user_id = p_user OR c.user_id IS NULL)
+          AND (p_label IS NULL OR c.label = p_label)
+          AND (p_installation IS NULL OR c.installation_id = p_installation);
+    END IF;
+    IF p_for <> 'user' THEN
+        RETURN QUERY
+        SELECT 'installation'::text, i.installation_id, NULL::text, i.installation_id, i.status, i.status_reason,
+               i.label, i.is_primary, i.external_name, i.metadata, i.external_id,
+               p.enabled, p.app_credential_ciphertext, p.problem, p.provider_config_id,
+               k.credential_id, k.kind, k.source, k.secret_ciphertext, k.facts, k.scopes,
+               k.expires_at, k.refresh_due_at, k.refresh_ciphertext IS NOT NULL, k.version
+        FROM installations i
+        JOIN provider_configs p
+          ON p.environment_id = i.environment_id AND p.provider_config_id = i.provider_config_id
+        LEFT JOIN credentials k
+          ON k.environment_id = i.environment_id AND k.tenant_id = i.tenant_id
+         AND k.owner_id = i.installation_id
+         AND (k.kind = p_kind OR (p_kind IS NULL AND k.kind <> 'webhook_secret'))
+        WHERE i.environment_id = p_environment AND i.tenant_id = p_tenant AND i.provider = p_provider
+          AND i.status <> 'deleted'
+          AND (p_label IS NULL OR i.label = p_label)
+          AND (p_installation IS NULL OR i.installation_id = p_installation);
+    END IF;
+END $$;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO authpipe_app, authpipe_system;

@@ -1,0 +1,1 @@
+"""What Authpipe's speed is measured with: ``make bench``, or ``python -m benchmarks NAME``."""
