@@ -31,6 +31,7 @@ test: ## Run every test
 	@scripts/setup dev
 	@AUTHPIPE_TEST_CHROMIUM="$$(scripts/ensure_chromium)"; export AUTHPIPE_TEST_CHROMIUM; \
 		AUTHPIPE_TEST_PKCS11_MODULE="$$(scripts/ensure_softhsm)"; export AUTHPIPE_TEST_PKCS11_MODULE; \
+		AUTHPIPE_TEST_NODE="$$(scripts/ensure_oidc_provider)"; export AUTHPIPE_TEST_NODE; \
 		$(BIN)/pytest -q -n $(WORKERS) --dist loadfile --durations 5 --durations-min 5 $(TESTS)
 
 check: ## Lint, types, import layers and the contract tests

@@ -19,7 +19,7 @@ from support.running import Running
 
 @pytest.mark.timeout(300)
 async def test_no_marked_secret_is_found_anywhere(tmp_path: Path) -> None:
-    """Not in a log, a database file, the spool, an HTTP answer, an event, a metric, a span or an exception."""
+    """Not in a log, a database file, the spool, an HTTP answer, an event, a metric, a span, an exception."""
     data_dir = tmp_path / "data"
     async with (
         Collector() as collector,

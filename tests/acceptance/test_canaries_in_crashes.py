@@ -197,7 +197,7 @@ async def test_the_dump_of_a_dying_process_and_the_process_list_hold_no_secret(t
         _, connections = await application.call("GET", "/v1/connections?provider=discord")
         refresh = f"/v1/connections/{connections['data'][0]['id']}/refresh"
         under_way = [asyncio.create_task(application.call("POST", refresh)) for _ in range(3)]
-        await application.control("POST", f"/faults/{order['id']}/wait?count=1")
+        await application.control("GET", f"/faults/{order['id']}/wait?count=1")
 
         secrets = [*canaries.CANARIES, running.api_key]
         passwords = [path.read_text() for path in (data_dir / "postgres").glob("*.password")]

@@ -74,10 +74,10 @@ class Application:
             )
         return dict(config)
 
-    def browser(self) -> Person:
-        """A new browser, for a person."""
+    def browser(self, *, stop_at: str = RETURN_URL) -> Person:
+        """A new browser, for a person; it stops where it would leave for ``stop_at``."""
         sandbox = self.running.sandbox_url
-        return Person(stop_at=RETURN_URL, secure_origins=[*self.running.urls, sandbox], unseen=(sandbox,))
+        return Person(stop_at=stop_at, secure_origins=[*self.running.urls, sandbox], unseen=(sandbox,))
 
     async def connect(
         self,

@@ -43,7 +43,8 @@ def build(rooms: Rooms) -> ASGIApp:
 
     async def look(request: Request) -> JSONResponse:
         needles = [
-            bytes(byte ^ _MASK for byte in bytes.fromhex(text)) for text in request.query_params.getlist("look")
+            bytes(byte ^ _MASK for byte in bytes.fromhex(text))
+            for text in request.query_params.getlist("look")
         ]
         return JSONResponse(holders(needles))
 
@@ -64,10 +65,12 @@ def holders(needles: list[bytes]) -> dict[str, Any]:
     reference; texts are no concern of the collector's, but what refers to them is.
     """
     gc.collect()
-    roots = [*gc.get_objects(), *(frame for frame in sys._current_frames().values() if frame is not sys._getframe())]
+    here = sys._getframe()
+    frames = [frame.f_back if frame is here else frame for frame in sys._current_frames().values()]
+    roots = [*gc.get_objects(), *frames]
     parents: dict[int, Any] = {}
     waiting: deque[Any] = deque(roots)
-    ours = {id(each) for each in (roots, parents, waiting, needles, *needles)}
+    ours = {id(each) for each in (frames, roots, parents, waiting, needles, *needles)}
     ours.add(id(ours))
     found = []
     seen: set[int] = set(map(id, roots))
@@ -87,7 +90,9 @@ def holders(needles: list[bytes]) -> dict[str, Any]:
                 continue
             looked += 1
             data = each.encode("utf-8", "surrogatepass") if isinstance(each, str) else bytes(each)
-            found += [(number, _chain(each, parents)) for number, needle in enumerate(needles) if needle in data]
+            found += [
+                (number, _chain(each, parents)) for number, needle in enumerate(needles) if needle in data
+            ]
     return {"texts": looked, "objects": len(seen), "found": found}
 
 

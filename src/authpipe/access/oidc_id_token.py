@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hmac
+import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeGuard
 
 from joserfc import jws, jwt
-from joserfc.errors import JoseError
+from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import KeySet
 
 from authpipe.access.operator_tokens import token_hash
@@ -63,11 +64,7 @@ def read_id_token(
     ``algorithms`` are those the provider says it uses; only those of :data:`ALGORITHMS` count.  Raises
     ``SignInRefused`` (``id_token_refused``) whose private detail says which check failed.
     """
-    try:
-        token = jwt.decode(_bounded(id_token).reveal(), keys, algorithms=sorted(ALGORITHMS & set(algorithms)))
-    except (JoseError, ValueError, KeyError, TypeError) as error:
-        raise refused(f"signature: {type(error).__name__}") from None
-    claims = token.claims
+    claims = _signed_claims(_bounded(id_token), keys, ALGORITHMS & set(algorithms))
     if claims.get("iss") != issuer:
         raise refused("iss is another")
     _check_audience(claims, client_id)
@@ -76,6 +73,19 @@ def read_id_token(
     if not isinstance(nonce, str) or not _same_nonce(nonce, nonce_hash):
         raise refused("nonce is another")
     return identity_of(claims, issuer)
+
+
+def _signed_claims(id_token: Secret, keys: KeySet, algorithms: frozenset[str]) -> dict[str, Any]:
+    if not algorithms:
+        # The library takes an empty list as leave to use its own.
+        raise refused("signature: no algorithm is allowed")
+    try:
+        with warnings.catch_warnings():
+            # RFC 9864 renames EdDSA; providers go on writing the old name.
+            warnings.filterwarnings("ignore", "EdDSA is deprecated", SecurityWarning)
+            return jwt.decode(id_token.reveal(), keys, algorithms=sorted(algorithms)).claims
+    except (JoseError, ValueError, KeyError, TypeError) as error:
+        raise refused(f"signature: {type(error).__name__}") from None
 
 
 def identity_of(claims: dict[str, Any], issuer: str) -> Identity:

@@ -15,6 +15,7 @@ from authpipe.catalog.strict import close_match
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _REASON: Final = re.compile(r"[a-z][a-z0-9_]*")
+_TOKENS: Final = frozenset({"access_token", "refresh_token"})
 _PATH: Final = re.compile(r"[^.\s]+(\.[^.\s]+)*")
 
 
@@ -64,7 +65,7 @@ def template_faults(
     yield from _text_faults(template.url, f"{key}.url", names)
     for name in placeholders(template.url):
         if names.get(name):
-            message = f"{{{name}}} is a secret and must not be part of a URL; use query, form or headers"
+            message = f"{{{name}}} is a secret and must not be part of a URL; use headers or form"
             yield Finding(key=f"{key}.url", message=message)
     tables = {
         "headers": template.headers,
@@ -75,6 +76,11 @@ def template_faults(
     for table, texts in tables.items():
         for name, text in (texts or {}).items():
             yield from _text_faults(text, f"{key}.{table}.{name}", names)
+    for name, text in template.query.items():
+        for token in _TOKENS & set(placeholders(text)):
+            # RFC 9700 section 4.3.2.  An API key may: some providers take it in no other place.
+            message = f"{{{token}}} must not be sent in a query; use headers or form"
+            yield Finding(key=f"{key}.query.{name}", message=message)
     yield from _body_faults(template, key)
     yield from _header_table_faults(template, key, header)
     if template.auth is RequestAuth.CLIENT and not has_client:

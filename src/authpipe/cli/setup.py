@@ -50,6 +50,7 @@ def init(as_json: Json = False) -> None:
         print_line("Next: authpipe dev, or authpipe api-keys create and authpipe serve")
     else:
         print_line("Next: authpipe environments create NAME --kind production")
+    print_line("For the dashboard: authpipe operators add EMAIL --role owner")
 
 
 def migrate(as_json: Json = False) -> None:

@@ -116,7 +116,14 @@ def _storable(text: str) -> str:
 
 
 def _secret(value: Any) -> Secret:
-    return Secret(_storable(value) if isinstance(value, str) else json.dumps(value))
+    return Secret(_storable(value) if isinstance(value, str) else json.dumps(value, default=_opened))
+
+
+def _opened(value: object) -> str:
+    """A secret within one: what is around it was named a secret after its parts were wrapped."""
+    if isinstance(value, Secret):
+        return value.reveal()
+    raise TypeError(type(value).__name__)
 
 
 def _parent(document: Any, parts: list[str]) -> tuple[Any, Any]:

@@ -106,7 +106,7 @@ def log_context(**values: object) -> Iterator[None]:
 
 
 def _without_variables() -> None:
-    """Until :func:`configure` is called: structlog's own way, but for the values of variables it would print."""
+    """Until :func:`configure` is called: structlog's own way, without the values of variables."""
     if not structlog.is_configured():
         known = structlog.get_config()["processors"]
         structlog.configure(processors=[*known[:-1], _render_exception, _redact, _console(sys.stdout)])

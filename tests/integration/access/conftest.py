@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -21,9 +22,14 @@ from authpipe.domain.clock import ManualClock
 from authpipe.domain.environment import ApiKey, Environment, EnvironmentKind
 from authpipe.domain.event import ActorKind, Origin
 from authpipe.domain.secret import Secret
+from authpipe.net.client import HttpClient
+from authpipe.net.egress import EgressPolicy
+from authpipe.server.settings import load_settings
+from authpipe.server.signing_in import SigningIn, build_signing_in
 from authpipe.store.database import Database
 from authpipe.store.transaction import Transaction
 from authpipe.telemetry.metrics import Metrics
+from authpipe.vault.vault import Vault
 
 if TYPE_CHECKING:
     from conftest import Dsns
@@ -115,3 +121,23 @@ async def key(api_keys: ApiKeys, environment: Environment, origin: Origin) -> tu
         expires_in=timedelta(hours=1),
         origin=origin,
     )
+
+
+@pytest.fixture
+async def signing_in(
+    database: Database, vault: Vault, clock: ManualClock, tmp_path: Path
+) -> AsyncIterator[SigningIn]:
+    """Operators and their ways in, without an OpenID provider."""
+    egress = EgressPolicy(allow_loopback=True)
+    async with AsyncExitStack() as stack:
+        http = HttpClient(egress)
+        stack.push_async_callback(http.close)
+        yield build_signing_in(
+            load_settings(data_dir=tmp_path),
+            stack,
+            database=database,
+            vault=vault,
+            http=http,
+            egress=egress,
+            clock=clock,
+        )

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import uuid
 from datetime import timedelta
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
+import httpx2
+
 from authpipe.access.key_text import new_key
+from authpipe.api.application import build
+from authpipe.server.proxies import ProxyAddresses
+from authpipe.server.services import api_services
 from support.problems import is_invalid, is_problem
 
 if TYPE_CHECKING:
@@ -221,3 +227,19 @@ async def test_a_provider_tells_everything_a_developer_needs(api: Api) -> None:
     assert (clicksend["needs_client"], clicksend["default_attachment"]) == (False, "tenant")
     document = is_problem(await api.get("/v1/providers/discrod"), 404, "not_found")
     assert "did you mean discord" in document["detail"]
+
+
+async def test_the_limit_is_the_callers_and_not_the_proxys(api: Api) -> None:
+    """Behind a trusted proxy each address it tells of has its own; what others told it does not count."""
+    application = ProxyAddresses(build(api_services(api.rooms)), [ip_network("127.0.0.0/8")])
+    transport = httpx2.ASGITransport(app=application, client=("127.0.0.1", 5))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://proxy.example") as proxy:
+
+        async def status(forwarded: str) -> int:
+            headers = {"Authorization": f"Bearer {new_key().reveal()}", "X-Forwarded-For": forwarded}
+            return (await proxy.get("/v1/tenants", headers=headers)).status_code
+
+        for number in range(20):
+            assert await status(f"198.51.100.{number}, 203.0.113.7") == 401
+        assert await status("198.51.100.200, 203.0.113.7") == 429
+        assert await status("203.0.113.8") == 401

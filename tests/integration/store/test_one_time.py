@@ -217,11 +217,15 @@ async def test_an_idempotency_key_is_begun_once(scene: Scene) -> None:
         assert running is not None
         assert (running.request_hash, running.response_status) == (hashed("request"), None)
         await transaction.idempotency_keys.finish(
-            *place, row_id=new_id(), status=500, ciphertext=b"from a request that lost the key"
+            *place,
+            row_id=new_id(),
+            status=500,
+            ciphertext=b"from a request that lost the key",
+            tenant_id=None,
         )
         await transaction.idempotency_keys.forget(*place, row_id=new_id())
         await transaction.idempotency_keys.finish(
-            *place, row_id=running.row_id, status=201, ciphertext=b"answer"
+            *place, row_id=running.row_id, status=201, ciphertext=b"answer", tenant_id=None
         )
         await transaction.idempotency_keys.forget(*place, row_id=running.row_id)
         finished = await transaction.idempotency_keys.get(*place)

@@ -44,7 +44,12 @@ def lose_sessions(hsm: SoftHsm) -> None:
 async def test_keys_in_one_token_share_a_login(hsm: SoftHsm, open_kek: Open) -> None:
     """Moving from one key to another inside one HSM needs both at once; closing one leaves the other."""
     old, new = hsm.uri(hsm.make_key()), hsm.uri(hsm.make_key())
-    kek, short_lived = open_kek(old), open_keks([new], production=True)
+    kek = open_kek(old)
+    generations: list[int] = []
+    in_its_thread(hsm, lambda module: generations.append(module.generation))
+    short_lived = open_keks([new], production=True)
+    in_its_thread(hsm, lambda module: generations.append(module.generation))
+    assert generations[0] == generations[1], "the second logged the first one out"
     wrapped = await kek.wrap(AesKey.generate(), b"place")
     await short_lived.primary.wrap(AesKey.generate(), b"place")
     short_lived.close()

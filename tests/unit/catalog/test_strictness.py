@@ -153,6 +153,7 @@ CONTRADICTIONS = [
     ("discord", {"connection__probe__request__url": "https://discord.com/{external_id}"}, "connection.probe.request.url", "unknown placeholder"),
     ("discord", {"installation__probe__request__url": "https://discord.com/{account_id}"}, "installation.probe.request.url", "unknown placeholder"),
     ("discord", {"installation__probe__request__query": {"t": "{access_token}"}}, "installation.probe.request.query.t", "unknown placeholder"),
+    ("discord", {"connection__probe__request__query": {"t": "{access_token}"}}, "connection.probe.request.query.t", "must not be sent in a query"),
     ("discord", {"connection__probe__rules__0__status": [4010]}, "connection.probe.rules[0].status", "statuses"),
     ("discord", {"connection__probe__rules__0__reason": "Token gone"}, "connection.probe.rules[0].reason", "word"),
     ("discord", {"connection__probe__rules__1__values": []}, "connection.probe.rules[1].path", "values"),

@@ -208,6 +208,15 @@ def test_declared_and_undeclared_secrets_in_the_facts_are_wrapped(server, answer
     assert facts["nested"] == [{"refresh_token": Secret("canary-3"), "client_secret": None}]
 
 
+def test_a_secret_that_holds_secrets_is_wrapped_whole(server, answer) -> None:
+    """A provider may put an object where a text was declared, with a token in it: the grant is not lost."""
+    body = {"access_token": "a", "webhook": {"token": {"access_token": "canary", "kind": [1]}}}
+    facts = granted(server(secret_paths=("webhook.token", "webhook")), answer(body)).facts
+    assert "canary" not in repr(facts)
+    assert isinstance(facts["webhook"], Secret)
+    assert "canary" in facts["webhook"].reveal()
+
+
 def test_facts_can_be_stored(server, answer) -> None:
     """No NUL, no unpaired surrogate, no NaN: a database would refuse the whole grant for them."""
     facts = granted(

@@ -23,6 +23,9 @@ def test_the_metrics_have_these_names_and_labels() -> None:
         "authpipe_connect_sessions": ("provider", "outcome"),
         "authpipe_spool_records": (),
         "authpipe_refused_requests": ("reason",),
+        "authpipe_unrecorded_credential_reads": (),
+        "authpipe_audit_linked_events": (),
+        "authpipe_audit_refusals": (),
         "authpipe_http_requests": ("route", "status"),
     }
 

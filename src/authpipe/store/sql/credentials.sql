@@ -27,9 +27,9 @@ WITH due AS MATERIALIZED (
     SELECT environment_id, tenant_id, credential_id FROM credentials
     WHERE refresh_due_at <= $1 AND (lease IS NULL OR lease_until <= $1)
       AND provider_config_id <> ALL ($4::uuid[])
-      -- A value and no join, so that the order still comes from the index of due times.
-      AND (SELECT t.erasing_at FROM tenants t WHERE t.environment_id = credentials.environment_id
-             AND t.tenant_id = credentials.tenant_id AND t.erasing_at IS NOT NULL) IS NULL
+      -- A value and no join, so that the order can come from the index of due times.
+      AND coalesce((SELECT t.erasing_at IS NULL FROM tenants t WHERE t.environment_id = credentials.environment_id
+                      AND t.tenant_id = credentials.tenant_id), true)
     ORDER BY refresh_due_at LIMIT $3
     FOR UPDATE SKIP LOCKED
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -174,6 +175,9 @@ def _connect(uri: AwsKmsUri) -> Any:
         raise ConfigurationError(
             "an aws-kms KEK needs boto3; install it with: pip install 'authpipe[aws]'"
         ) from None
+    # Below this level botocore logs every request and answer whole, with the data keys in them.
+    talkative = logging.getLogger("botocore")
+    talkative.setLevel(max(logging.INFO, talkative.level))
     try:
         return boto3.session.Session().client(
             "kms",
