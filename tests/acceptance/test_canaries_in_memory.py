@@ -118,6 +118,6 @@ def test_the_walk_finds_a_secret_wherever_it_is_kept() -> None:
         "buffer": bytearray((text + "buffer").encode()),
         "partial": partial(len, text + "partial"),
     }
-    for name in kept:
-        assert memory.holders([(text + name).encode()])["found"], name
+    found = memory.holders([(text + name).encode() for name in kept])["found"]
+    assert {list(kept)[number] for number, _ in found} == kept.keys()
     coroutine.close()

@@ -69,7 +69,8 @@ class OpenId:
     async def start(self) -> None:
         """Run until :meth:`stop`; raises when it does not come up."""
         self.keys = self.keys or [new_key(self.algorithm)]
-        self._accounts.touch()
+        if not self._accounts.exists():
+            self._accounts.write_text("{}")
         given = {
             "issuer": self.issuer,
             "accounts": str(self._accounts),
@@ -81,14 +82,15 @@ class OpenId:
             "email_at_userinfo": self.email_at_userinfo,
             "keys": self.keys,
         }
-        self._child = await asyncio.create_subprocess_exec(
-            node(),
-            str(PROJECT / "server.mjs"),
-            env={"PATH": os.environ["PATH"], "OIDC_PROVIDER": json.dumps(given)},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=(self.directory / "openid.log").open("ab"),
-        )
+        with (self.directory / "openid.log").open("ab") as log:
+            self._child = await asyncio.create_subprocess_exec(
+                node(),
+                str(PROJECT / "server.mjs"),
+                env={"PATH": os.environ["PATH"], "OIDC_PROVIDER": json.dumps(given)},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+            )
         assert self._child.stdout is not None
         line = await asyncio.wait_for(self._child.stdout.readline(), 30)
         assert line == b"ready\n", (self.directory / "openid.log").read_text()

@@ -99,7 +99,9 @@ class Authenticator:
         return Authenticated(known.api_key, known.environment)
 
     async def close(self) -> None:
-        """Finish writing down when keys were used."""
+        """Finish lookups under way, and writing down when keys were used."""
+        if self._running:
+            await asyncio.wait(list(self._running.values()))
         if self._writer is not None:
             await asyncio.wait([self._writer])
 

@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from authpipe._version import __version__
 from authpipe.api import credential_read, examples, meta
 from authpipe.api.documented import PROBLEM_SCHEMA
+from authpipe.api.rules import EXTENSION, Reach
 from authpipe.catalog.catalog import Catalog
 
 TAGS = (
@@ -30,7 +31,9 @@ _DESCRIPTION = """\
 Authpipe connects your customers' accounts at other services and hands out credentials that work.
 
 **Keys.** Every request under `/v1` carries `Authorization: Bearer <API key>`. A key belongs to one
-environment and reaches nothing of another: ids of others are answered with `not_found`.
+environment and reaches nothing of another: ids of others are answered with `not_found`. Its role is
+`viewer`, `server` or `admin`, each including the one before; it may be restricted to one tenant. Every
+operation says what it needs, also in `x-authpipe-access`; what a key may not do is answered with `forbidden`.
 
 **Errors** are problem documents (RFC 9457, `application/problem+json`). Programs look at `code`.
 `invalid_input` lists every wrong field in `errors`. Values that were sent are never repeated.
@@ -82,7 +85,8 @@ def document(application: FastAPI, catalog: Catalog, public_url: str) -> dict[st
     }
     made["security"] = [{"api_key": []}]
     paths = made["paths"]
-    paths[credential_read.PATH] = {"get": credential_read.OPERATION, **paths.get(credential_read.PATH, {})}
+    read = dict(credential_read.OPERATION)
+    paths[credential_read.PATH] = {"get": read, **paths.get(credential_read.PATH, {})}
     paths.update(meta.PATHS)
     for operations in paths.values():
         for operation in operations.values():
@@ -111,6 +115,11 @@ def _say_what_it_is(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
     identifier: str = operation["operationId"]
     if operation["summary"] == identifier.replace("_", " ").title():
         operation["summary"] = identifier.replace("_", " ").capitalize().replace(" api ", " API ")
+    access = operation.get(EXTENSION)
+    if access is not None:
+        refused = "" if access["reach"] == Reach.TENANT else "; refused to a key of one tenant"
+        told = f"Needs a key with the role `{access['role']}`{refused}."
+        operation["description"] = f"{operation['description']}\n\n{told}"
     for response in operation["responses"].values():
         if response["description"] == "Successful Response":
             reference = str(response.get("content", {}).get("application/json", {}).get("schema"))

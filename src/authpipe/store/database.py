@@ -28,6 +28,8 @@ EVERY_TENANT = "*"
 _OUTAGE = (
     OSError,
     asyncpg.InterfaceError,
+    # A server that shuts down says so between two messages, which the client's state does not foresee.
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,

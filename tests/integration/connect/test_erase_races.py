@@ -85,6 +85,7 @@ async def test_a_callback_that_comes_too_late_gives_its_grant_back(
     held.release()
     _, page = await coming_back
     assert page.status == 410
+    assert "already finished" in page.text
     assert alive(hosted) == []
     assert await nothing_left(hosted, dsns)
 
@@ -100,6 +101,7 @@ async def test_a_callback_in_the_middle_of_an_erasure_gives_its_grant_back(
     held.release()
     _, page = await coming_back
     assert page.status == 410
+    assert "already finished" in page.text
     assert alive(hosted) == []
     await hosted.rooms.connecting.tenant_erasure.resume()
     assert await nothing_left(hosted, dsns)

@@ -291,6 +291,21 @@ async def test_what_a_deaf_replica_writes_later_is_found(
     assert access == late.issued.access_token
 
 
+async def test_a_process_that_missed_a_rotation_reencrypts_under_the_primary_of_now(
+    scene: Scene, config: ProviderConfig, keys: Keys, database: Database, clock: ManualClock, kek: LocalKek
+) -> None:
+    """It looks at the store before it begins, whatever it holds in memory."""
+    stored = await scene.connected(config)
+    owner = KeysetOwner(scene.environment_id, scene.tenant_id)
+    deaf = Keys(database, clock, kek)
+    context = secret_context(scene.environment_id, scene.tenant_id, stored.credential.credential_id)
+    await deaf.vault.encrypt(Secret("and with that it holds the primary"), context)
+    await keys.vault.rotate(*owner, replaces=await keys.primary(*owner), cause=CAUSE)
+    done = await deaf.rotation.reencrypt(owner, origin=ORIGIN)
+    assert (done.moved, done.left) == (2, 0)
+    assert await keys.astray() == 0
+
+
 async def test_a_payload_that_does_not_decrypt_stays_and_stops_nobody(
     scene: Scene, config: ProviderConfig, keys: Keys, superuser: asyncpg.Connection[Any]
 ) -> None:

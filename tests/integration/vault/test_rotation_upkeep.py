@@ -162,6 +162,26 @@ async def test_workers_at_once_replace_each_key_once(
     assert len(await workers[0].keyset(scene.environment_id, None)) == 2
 
 
+async def test_a_tenant_that_is_being_erased_keeps_nobody_from_rotating(
+    scene: Scene, config: ProviderConfig, database: Database, clock: ManualClock, kek: LocalKek
+) -> None:
+    """Its keyset gets no new key; those behind it in the same round do."""
+    keys = Keys(database, clock, kek, max_age=DAY)
+    await scene.connected(config)
+    erasing = scene.tenant_id
+    clock.advance(timedelta(seconds=1))
+    scene.tenant_id = await scene.tenant("org_other")
+    await scene.connected(config)
+    async with database.system() as transaction:
+        await transaction.connection.execute(
+            "UPDATE tenants SET erasing_at = now() WHERE tenant_id = $1", erasing
+        )
+    clock.advance(DAY)
+    await keys.upkeep.round()
+    assert len(await keys.keyset(scene.environment_id, erasing)) == 1
+    assert len(await keys.keyset(scene.environment_id, "org_other")) == 2
+
+
 # The end of a retired key
 
 
@@ -372,26 +392,41 @@ async def waits_for_a_lock(database: Database) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_stale_row_written_back_is_moved_once_more(
-    scene: Scene, config: ProviderConfig, keys: Keys, clock: ManualClock
-) -> None:
-    """A provider config read before re-encryption and written after it: it follows, and its key waits."""
+async def written_back(scene: Scene, config: ProviderConfig, keys: Keys, clock: ManualClock) -> RetiredKey:
+    """A provider config read before re-encryption and written after it, at the end of its key's time."""
     old = await keys.primary(scene.environment_id, None)
     async with keys.database.environment(scene.environment_id) as transaction:
         read = await transaction.provider_configs.get(scene.environment_id, config.provider_config_id)
     assert read is not None
     await keys.rotate(scene.environment_id, None)
-    await live(keys, clock, 29 * DAY)
+    claimed = await destroyable(scene, keys, clock, old)
     await scene.change_config(
         config,
         client_secret_ciphertext=read.client_secret_ciphertext,
         app_credential_ciphertext=read.app_credential_ciphertext,
     )
     assert await keys.astray() == 2
-    clock.advance(DAY + timedelta(hours=1))
-    await keys.upkeep.round()
+    return claimed
+
+
+async def test_the_last_look_finds_what_nobody_announced(
+    scene: Scene, config: ProviderConfig, keys: Keys, clock: ManualClock
+) -> None:
+    """The key was due to be destroyed; there is something under it after all."""
+    claimed = await written_back(scene, config, keys, clock)
+    assert await destroy(keys, clock, claimed) is False
+
+
+async def test_whoever_had_a_row_in_hand_when_it_was_moved_still_finds_its_key(
+    scene: Scene, config: ProviderConfig, keys: Keys, clock: ManualClock
+) -> None:
+    """The command brought the straggler over a moment ago: the key's last day begins anew."""
+    claimed = await written_back(scene, config, keys, clock)
+    await keys.rotation.reencrypt(claimed.owner, origin=ORIGIN)
     assert await keys.astray() == 0
-    assert old in {key.key_id for key in await keys.keyset(scene.environment_id, None)}
+    assert await destroy(keys, clock, claimed) is False
+    await live(keys, clock, 3 * DAY)
+    assert claimed.key_id not in {key.key_id for key in await keys.keyset(scene.environment_id, None)}
 
 
 async def test_the_worker_stops_at_once(keys: Keys) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from tests.unit.vault.memory_keysets import MemoryKeysets
@@ -79,6 +80,25 @@ async def test_reencryption_does_not_bring_a_destroyed_keyset_back(
     for _ in range(3):
         with pytest.raises(VaultError, match=PUBLIC_MESSAGE):
             await vault.reencrypt(ciphertext, place())
+    assert store.keys(*OWNER) == []
+
+
+async def test_not_even_when_it_is_destroyed_between_reading_and_writing(
+    vault: Vault, store: MemoryKeysets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plaintext is in hand already, and memory has been told to forget."""
+    ciphertext = await vault.encrypt(PLAINTEXT, place())
+    decrypt = vault.decrypt
+
+    async def decrypt_and_lose(*asked: Any) -> Secret:
+        plaintext = await decrypt(*asked)
+        store.rows.clear()
+        vault.forget_all()
+        return plaintext
+
+    monkeypatch.setattr(vault, "decrypt", decrypt_and_lose)
+    with pytest.raises(VaultError, match=PUBLIC_MESSAGE):
+        await vault.reencrypt(ciphertext, place())
     assert store.keys(*OWNER) == []
 
 
