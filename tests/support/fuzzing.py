@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -26,7 +27,9 @@ from authpipe.domain.clock import SystemClock
 from authpipe.domain.connect_session import ReturnMode, SessionKind
 from authpipe.domain.credential import CredentialKind
 from authpipe.domain.environment import EnvironmentKind
+from authpipe.domain.errors import Conflict
 from authpipe.domain.event import ActorKind, Origin
+from authpipe.domain.identifiers import new_id
 from authpipe.domain.provider_config import Attachment, ProviderConfig
 from authpipe.domain.secret import Secret
 from authpipe.sandbox import seeds
@@ -109,11 +112,13 @@ class Arena:
         await self.rooms.environments.update(
             self.environment_id, return_urls=[RETURN_URL], origins=["https://app.example.com"], origin=ORIGIN
         )
-        discord, clicksend = await self._config("discord"), await self._config("clicksend")
+        discord, clicksend, drift = [await self._config(each) for each in ("discord", "clicksend", "drift")]
         installation = await scene.installation(
             discord, external_id=f"90000000000{self.acts}", installed_by=user_id
         )
         await scene.bot(discord, installation)
+        refreshed = await scene.installation(drift, external_id=f"71{self.acts}", installed_by=user_id)
+        await scene.token(drift, refreshed)
         whole = await scene.connection(discord, user_id=user_id, installation_id=installation.installation_id)
         await scene.token(discord, whole)
         expired = await scene.connection(discord, user_id=f"{user_id}_b", label="second")
@@ -129,6 +134,8 @@ class Arena:
                 facts={"username": USERNAME},
             ),
         )
+        spare_config = await self._spare_config()
+        key_fields = {"username": USERNAME, "api_key": seeds.CLICKSEND_API_KEYS[USERNAME]}
         ready_id, code = await self._ready_session(tenant_id, f"{user_id}_d")
         open_id, _ = await self._session("discord", tenant_id, user_id)
         spare = [await self._key(ApiKeyRole.SERVER, None) for _ in range(2)]
@@ -140,9 +147,47 @@ class Arena:
             "sandbox": self.sandbox.url,
             "used": [str(self.key_id)],
             "keys": [text for _, text in keys],
+            "wholes": {
+                "get_credential": [
+                    {"query": {"provider": "discord", "tenant_id": tenant_id, "user_id": user}}
+                    for user in (user_id, f"{user_id}_b", f"{user_id}_c", "nobody")
+                ]
+                + [{"query": {"provider": "clicksend", "tenant_id": tenant_id}}],
+                "store_credential": [
+                    {"body": {"provider": "clicksend", "tenant_id": tenant_id, "fields": key_fields}},
+                    {
+                        "body": {
+                            "installation_id": str(installation.installation_id),
+                            "kind": "webhook_secret",
+                            "secret": "whsec-fuzz",
+                        }
+                    },
+                ],
+                "complete_connect_session": [
+                    {
+                        "path": {"session_id": ready_id},
+                        "body": {"completion_code": code, "tenant_id": tenant_id, "user_id": f"{user_id}_d"},
+                    }
+                ],
+                "create_provider_config": [
+                    {
+                        "body": {
+                            "provider": "aircall",
+                            "base_url": f"{self.sandbox.url}/aircall",
+                            "client_id": seeds.client_id("aircall"),
+                            "client_secret": seeds.client_secret("aircall"),
+                        }
+                    }
+                ],
+                "check_provider_config": [
+                    {"path": {"provider_config_id": str(discord.provider_config_id)}}
+                ],
+                "delete_provider_config": [{"path": {"provider_config_id": str(spare_config)}}],
+                "refresh_installation": [{"path": {"installation_id": str(refreshed.installation_id)}}],
+            },
             "path": {
                 "connection_id": connections,
-                "installation_id": [str(installation.installation_id)],
+                "installation_id": [str(installation.installation_id), str(refreshed.installation_id)],
                 "session_id": [ready_id, open_id],
                 "event_id": [str(event.event_id) for event in events],
                 "api_key_id": [str(key_id) for key_id, _ in spare],
@@ -150,7 +195,7 @@ class Arena:
                 "provider_config_id": [
                     str(discord.provider_config_id),
                     str(clicksend.provider_config_id),
-                    *[str(config.provider_config_id) for config in await self._others()],
+                    str(spare_config),
                 ],
                 "tenant_id": [tenant_id, f"org_{max(self.acts - 1, 1)}"],
                 "provider": ["discord", "clicksend", "aircall"],
@@ -172,7 +217,7 @@ class Arena:
                 "parameters": [{}],
                 "return_urls": [[RETURN_URL]],
                 "origins": [["https://app.example.com"]],
-                "fields": [{"username": USERNAME, "api_key": seeds.CLICKSEND_API_KEYS[USERNAME]}],
+                "fields": [key_fields],
             },
         }
 
@@ -181,24 +226,34 @@ class Arena:
         now: dict[str, Any] = {"enabled": True, "problem": None, "parameters": {}, "scopes": ()}
         now |= {"installation_scopes": (), "base_url": f"{self.sandbox.url}/{provider}"}
         now |= {"attachment": Attachment.USER if provider == "discord" else Attachment.TENANT}
-        if provider == "discord":
-            now["client_id"] = seeds.client_id(provider)
-        else:
+        if provider == "clicksend":
             now |= {"client_id": None, "client_secret_ciphertext": None}
+        else:
+            now["client_id"] = seeds.client_id(provider)
         config = self._configs.get(provider)
         if config is None:
             self._configs[provider] = await self.scene.config(provider, **now)
             return self._configs[provider]
-        config = await self.scene.change_config(config, **now, app_credential_ciphertext=config.app_credential_ciphertext)
-        if provider == "discord":
+        now["app_credential_ciphertext"] = config.app_credential_ciphertext
+        changed = await self.scene.change_config(config, **now)
+        if provider != "clicksend":
             await self.scene.client_secret(config, seeds.client_secret(provider))
-        return config
+        return changed
 
-    async def _others(self) -> list[ProviderConfig]:
-        """Configs that were made meanwhile."""
+    async def _spare_config(self) -> UUID:
+        """One that nothing stands on, and none beside it, as there can be only one for each provider."""
         known = {config.provider_config_id for config in self._configs.values()}
-        made = await self.rooms.connecting.provider_configs.list(self.environment_id)
-        return [config for config in made if config.provider_config_id not in known]
+        configs = self.rooms.connecting.provider_configs
+        for config in await configs.list(self.environment_id):
+            if config.provider_config_id not in known:
+                with contextlib.suppress(Conflict):
+                    await configs.delete(self.environment_id, config.provider_config_id, origin=ORIGIN)
+        with contextlib.suppress(Conflict):
+            made = await configs.create(
+                self.environment_id, "dialpad", {"base_url": f"{self.sandbox.url}/dialpad"}, origin=ORIGIN
+            )
+            return made.provider_config_id
+        return new_id()
 
     async def _key(self, role: ApiKeyRole, tenant_id: str | None) -> tuple[UUID, str]:
         key, text = await self.rooms.api_keys.create(
@@ -319,7 +374,8 @@ async def fuzz(arena: Arena, directory: Path, configuration: str, *arguments: st
     tally = directory / "tally.jsonl"
     tally.touch()
     (directory / "schemathesis.toml").write_text(
-        f'hooks = "{_HOOKS}"\nheaders = {{ Authorization = "Bearer ${{FUZZ_KEY}}" }}\n{configuration}'
+        f'hooks = "{_HOOKS}"\n{configuration}\n'
+        '[auth.openapi]\napi_key = { bearer = "${FUZZ_KEY}" }\n'
     )
     given = {"FUZZ_ARENA": arena.control, "FUZZ_KEY": arena.key, "FUZZ_TALLY": str(tally)}
     child = await asyncio.create_subprocess_exec(

@@ -50,14 +50,14 @@ class _Pool:
 
     def __init__(self) -> None:
         self._arena = os.environ["FUZZ_ARENA"]
-        self._sent = 0
+        self.sent = 0
         self.told: dict[str, Any] = {}
 
     def turn(self) -> None:
-        if self._sent % _ACT == 0:
+        if self.sent % _ACT == 0:
             with urllib.request.urlopen(f"{self._arena}/act", timeout=60) as answer:
                 self.told = json.load(answer)
-        self._sent += 1
+        self.sent += 1
 
 
 _pool = _Pool()
@@ -81,8 +81,13 @@ def before_call(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
             _put_fields(case.body, chance)
     if positive and isinstance(case.query, dict):
         _put_fields(case.query, chance)
-    if positive and "authorization" not in {name.lower() for name in case.headers} and chance.random() < 0.25:
+    if positive:
+        _put_whole(identifier, case, chance)
+    if positive and "Authorization" in case.headers and chance.random() < 0.25:
         case.headers["Authorization"] = f"Bearer {chance.choice(_pool.told['keys'])}"
+    if not _negative(case, ParameterLocation.HEADER) and "Idempotency-Key" in case.headers and chance.random() < 0.9:
+        # A key that comes again with another request is refused before anything is looked at.
+        case.headers["Idempotency-Key"] = f"{_pool.sent}"
 
 
 @schemathesis.hook
@@ -119,6 +124,17 @@ def _put_ids(case: Any, chance: Random) -> None:
         known = _pool.told["path"].get(name)
         if known and isinstance(value, str) and chance.random() < 0.85:
             case.path_parameters[name] = chance.choice(known)
+
+
+def _put_whole(identifier: str, case: Any, chance: Random) -> None:
+    """Now and then a request whose parts agree with one another, and which can succeed."""
+    known = _pool.told["wholes"].get(identifier)
+    if not known or chance.random() < 0.5:
+        return
+    whole = chance.choice(known)
+    case.path_parameters |= whole.get("path", {})
+    case.query = whole.get("query", case.query)
+    case.body = whole.get("body", case.body)
 
 
 def _put_fields(values: dict[str, Any], chance: Random) -> None:

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from authpipe.api import examples
 from authpipe.api.caller import Caller
 from authpipe.api.documented import problems
+from authpipe.api.fields import OPAQUE_ID
 from authpipe.api.read_notes import ReadNotes
 from authpipe.api.rules import EXTENSION, AccessRule, Reach
 from authpipe.api.services import ApiServices
@@ -81,8 +82,10 @@ def read_request(query: bytes) -> CredentialRequest:
             raise InvalidInput(f"{_short(name)} is not a known parameter", field=_short(name))
         if name in given:
             raise InvalidInput(f"{name} is given twice", field=name)
-        if value:
-            given[name] = value
+        # Taken as left out, an id that is empty by mistake would find somebody else's credential.
+        if not value:
+            raise InvalidInput(f"{name} is empty: leave it out", field=name)
+        given[name] = value
     for name in ("provider", "tenant_id"):
         if name not in given:
             raise InvalidInput(f"{name} is required", field=name)
@@ -203,9 +206,9 @@ OPERATION: dict[str, Any] = {
     "operationId": "get_credential",
     EXTENSION: RULE.told(),
     "parameters": [
-        _parameter("provider", "The provider's id.", required=True),
-        _parameter("tenant_id", "The tenant's id.", required=True),
-        _parameter("user_id", "The user's id; needed to find a user's own credential."),
+        _parameter("provider", "The provider's id.", required=True, minLength=1),
+        _parameter("tenant_id", "The tenant's id.", required=True, pattern=OPAQUE_ID),
+        _parameter("user_id", "The user's id; needed to find a user's own credential.", pattern=OPAQUE_ID),
         _parameter(
             "credential_for",
             "`any` prefers the user's own credential and falls back to the installation's.",
@@ -213,7 +216,12 @@ OPERATION: dict[str, Any] = {
             default="any",
         ),
         _parameter("installation_id", "Which installation, where there are several.", format="uuid"),
-        _parameter("label", "Which connection or installation, where there are several."),
+        _parameter(
+            "label",
+            "Which connection or installation, where there are several.",
+            minLength=1,
+            maxLength=_LONGEST_LABEL,
+        ),
         _parameter("kind", "Another credential than the main one, such as a webhook's.", enum=list(_KINDS)),
     ],
     "responses": {

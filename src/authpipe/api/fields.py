@@ -15,6 +15,10 @@ from authpipe.domain.secret import Secret
 
 _LONGEST_SECRET = 8192
 _SCOPE = re.compile(r"[!#-\[\]-~]{1,255}")  # RFC 6749 section 3.3
+#: The rules that the checks below enforce, as JSON Schema says them.
+OPAQUE_ID = r"^[!-)+-~]{1,200}$"
+_SCOPE_NAME = r"^[!#-\[\]-~]{1,255}$"
+_VISIBLE = r"^[!-~]+$"
 
 
 class Body(BaseModel):
@@ -81,12 +85,17 @@ SecretText = Annotated[
         },
     ),
 ]
-OpaqueId = Annotated[str, AfterValidator(_opaque), Field(json_schema_extra={"maxLength": 200})]
+OpaqueId = Annotated[str, AfterValidator(_opaque), Field(json_schema_extra={"pattern": OPAQUE_ID})]
 #: One line for people.
 Line = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_printable)]
 #: Text of a machine's that may hold spaces.
 Words = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_printable)]
 #: Something of a machine's: an id, an address.
-Token = Annotated[str, StringConstraints(min_length=1, max_length=2048), AfterValidator(_ascii)]
-ScopeName = Annotated[str, AfterValidator(_scope), Field(json_schema_extra={"maxLength": 255})]
+Token = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=2048),
+    AfterValidator(_ascii),
+    Field(json_schema_extra={"pattern": _VISIBLE}),
+]
+ScopeName = Annotated[str, AfterValidator(_scope), Field(json_schema_extra={"pattern": _SCOPE_NAME})]
 Scopes = Annotated[list[ScopeName], Field(max_length=100)]

@@ -55,7 +55,7 @@ _IDEMPOTENCY_PARAMETER = {
     "in": "header",
     "required": False,
     "description": "Makes a retry safe: 1 to 255 printable ASCII characters, a new one for each new request.",
-    "schema": {"type": "string", "maxLength": 255},
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
 }
 
 

@@ -82,7 +82,11 @@ async def activate_installation(
                 object_id=connection.connection_id,
                 origin=origin,
                 at=at,
-                data={"provider": config.provider, "installation_id": str(wanted.installation_id)},
+                data={
+                    "provider": config.provider,
+                    "user_id": connection.user_id,
+                    "installation_id": str(wanted.installation_id),
+                },
             )
     else:
         if existing.external_id != grant.account_id:

@@ -133,6 +133,7 @@ async def _told(
 ) -> None:
     data: dict[str, Any] = {
         "provider": changed.provider,
+        "user_id": changed.user_id if isinstance(changed, Connection) else None,
         "label": changed.label,
         "is_primary": changed.is_primary,
     }

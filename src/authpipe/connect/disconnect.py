@@ -199,7 +199,7 @@ class Disconnection:
                 origin=origin,
                 at=at,
                 outcome=Outcome.FAILURE,
-                data={"provider": connection.provider, "reason": reason},
+                data={"provider": connection.provider, "user_id": connection.user_id, "reason": reason},
             )
 
     async def _hold(self, environment_id: UUID, tenant_id: str, owner_id: UUID) -> StoredCredential | None:

@@ -20,7 +20,13 @@ _RETRY_S = 1.0
 #: Seconds between two looks whether the connection still carries anything, and the longest one may take: a
 #: network that swallows packets ends no connection.
 _LOOK_S = 5.0
-CHANNELS = ("authpipe_credentials", "authpipe_api_keys", "authpipe_provider_configs", "authpipe_keysets")
+CHANNELS = (
+    "authpipe_credentials",
+    "authpipe_api_keys",
+    "authpipe_provider_configs",
+    "authpipe_keysets",
+    "authpipe_changes",
+)
 
 
 class Changes:

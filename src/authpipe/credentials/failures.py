@@ -9,7 +9,7 @@ from authpipe.credentials.limits import NotAsked, ProviderLimits
 from authpipe.credentials.outcome import OUTCOME_UNKNOWN, REVOKED, Refreshed
 from authpipe.credentials.schedule import retry_at
 from authpipe.domain.clock import Clock
-from authpipe.domain.connection import ConnectionStatus, InstallationStatus
+from authpipe.domain.connection import Connection, ConnectionStatus, Installation, InstallationStatus
 from authpipe.domain.credential import OwnerKind, StoredCredential
 from authpipe.domain.errors import (
     AuthpipeError,
@@ -208,7 +208,7 @@ async def needs_reauth(
 ) -> None:
     """Mark the owner of a dead credential, with one event; nothing if it already stands so or has ended."""
     place = (credential.environment_id, credential.tenant_id, credential.owner_id)
-    changed: object
+    changed: Connection | Installation | None
     if credential.owner_kind is OwnerKind.CONNECTION:
         told = EventType.CONNECTION_NEEDS_REAUTH
         changed = await transaction.connections.set_status(
@@ -231,7 +231,11 @@ async def needs_reauth(
         origin=_origin,
         at=at,
         outcome=Outcome.FAILURE,
-        data={"provider": credential.provider, "reason": reason},
+        data={
+            "provider": credential.provider,
+            "user_id": changed.user_id if isinstance(changed, Connection) else None,
+            "reason": reason,
+        },
     )
 
 

@@ -101,3 +101,14 @@ class Events(Repository):
         """The event, or None."""
         row = await self._one("get", environment_id, event_id)
         return None if row is None else _read(row)
+
+    async def changes(
+        self, environment_id: UUID, *, after: UUID, tenant_id: str | None, limit: int
+    ) -> list[str]:
+        """Up to ``limit`` events later than ``after`` that make cached credentials stale, oldest first, each
+        as the notification that told of it.
+
+        With ``tenant_id`` those of this tenant, and of the environment as a whole.
+        """
+        rows = await self._all("changes", environment_id, after, tenant_id, limit)
+        return [row["change"] for row in rows]

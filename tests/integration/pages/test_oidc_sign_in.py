@@ -244,6 +244,31 @@ async def test_a_code_of_another_attempt_does_not_pass(place: Place) -> None:
         assert (await person.open(mixed)).status == 502
 
 
+async def test_a_token_that_does_not_hold_is_used_for_nothing(place: Place) -> None:
+    """Made with another nonce: nobody is bound, no session begins, userinfo is not asked."""
+    await place.add()
+    asked: list[str] = []
+    oidc = place.hosted.rooms.signing_in.oidc
+    assert oidc is not None
+    send = oidc._provider._http.send
+
+    async def noting(request: Any, **more: Any) -> Any:
+        asked.append(request.url)
+        return await send(request, **more)
+
+    oidc._provider._http.send = noting  # type: ignore[method-assign]
+    async with place.hosted.person() as person:
+        address = re.sub(r"nonce=[^&]+", f"nonce={new_token().reveal()}", await place.leave(person))
+        page = await person.open(await place.provider.consent(address, "ada", until=place.callback))
+        assert page.status == 502
+        assert "word does not hold" in page.text
+    assert [each.rpartition("/")[2] for each in asked] == ["openid-configuration", "token", "jwks"]
+    (ada,) = await place.operators()
+    assert ada.oidc_subject is None
+    (event,) = await workspace_events(place.hosted.rooms.database, "operator.sign_in_failed")
+    assert event.data["reason"] == "id_token_refused"
+
+
 async def test_a_refusal_there_is_a_page_here(place: Place) -> None:
     """With a way to try again; what the provider wrote is not shown."""
     async with place.hosted.person() as person:

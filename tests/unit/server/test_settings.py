@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from authpipe.domain.errors import ConfigurationError
+from authpipe.domain.secret import Secret
 from authpipe.server.settings import Profile, Settings, load_settings
 
 
@@ -150,12 +151,65 @@ def test_another_process_reads_the_same_settings(monkeypatch: pytest.MonkeyPatch
         log_json=False,
         otlp_endpoint="https://collector.example/v1/traces",
         trace_ratio=0.25,
+        oidc_issuer="https://id.example/realms/a/",
+        oidc_client_id="authpipe",
+        oidc_client_secret=Secret("client secret"),
+        oidc_name="Acme, Inc.",
+        oidc_new_operators="viewer",
+        oidc_domains=["acme.example", "acme.test"],
     )
     variables = settings.as_environment()
     assert set(variables) == {f"AUTHPIPE_{name.upper()}" for name in Settings.model_fields}
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert load_settings() == settings
+
+
+_OPENID = {
+    "oidc_issuer": "https://id.example",
+    "oidc_client_id": "authpipe",
+    "oidc_client_secret": "hunter2-hunter2",
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"oidc_issuer": None}, "AUTHPIPE_OIDC_ISSUER must be set"),
+        ({"oidc_client_id": None}, "AUTHPIPE_OIDC_CLIENT_ID must be set"),
+        ({"oidc_client_secret": None}, "AUTHPIPE_OIDC_CLIENT_SECRET must be set"),
+        ({"oidc_client_secret": ""}, "AUTHPIPE_OIDC_CLIENT_SECRET must be the client secret"),
+        (dict.fromkeys(_OPENID) | {"oidc_name": "Acme"}, "AUTHPIPE_OIDC_ISSUER, AUTHPIPE_OIDC_CLIENT_ID"),
+        ({"oidc_issuer": "http://id.example"}, "AUTHPIPE_OIDC_ISSUER must begin with https://"),
+        ({"oidc_issuer": "http://127.0.0.1:9"}, "AUTHPIPE_OIDC_ISSUER must begin with https://"),
+        ({"oidc_issuer": "https://u:hunter2@id.example"}, "AUTHPIPE_OIDC_ISSUER must be the issuer"),
+        ({"oidc_issuer": "https://id.example?x"}, "AUTHPIPE_OIDC_ISSUER must be the issuer"),
+        ({"oidc_new_operators": "viewer"}, "must be set together"),
+        ({"oidc_domains": "acme.example"}, "must be set together"),
+        ({"oidc_new_operators": "owner", "oidc_domains": "acme.example"}, "must be developer or viewer"),
+        ({"oidc_new_operators": "viewer", "oidc_domains": "*"}, "AUTHPIPE_OIDC_DOMAINS must be"),
+        ({"oidc_new_operators": "viewer", "oidc_domains": "@acme.example"}, "AUTHPIPE_OIDC_DOMAINS must be"),
+    ],
+)
+def test_half_an_openid_provider_is_a_mistake(given: dict[str, object], told: str) -> None:
+    """One line says what is missing or wrong, and no value is shown."""
+    with pytest.raises(ConfigurationError, match=told) as caught:
+        load_settings(**_OPENID | given)
+    assert "hunter2" not in caught.value.message
+
+
+def test_an_openid_provider_is_kept_to_the_letter() -> None:
+    """The issuer with its slash, which is a part of it; domains in lower case; the secret shown nowhere."""
+    settings = load_settings(
+        **_OPENID | {"oidc_issuer": "https://id.example/"},
+        oidc_new_operators="developer",
+        oidc_domains="Acme.Example, acme.test",
+    )
+    assert settings.oidc_issuer == "https://id.example/"
+    assert settings.oidc_domains == ("acme.example", "acme.test")
+    assert "hunter2" not in repr(settings)
+    local = {"oidc_issuer": "http://localhost:9"}
+    assert load_settings(**_OPENID | local, allow_loopback_egress=True).oidc_issuer == "http://localhost:9"
 
 
 @pytest.mark.parametrize(

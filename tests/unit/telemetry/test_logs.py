@@ -7,6 +7,8 @@ import io
 import json
 import logging
 import logging.config
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -208,3 +210,19 @@ def test_a_new_line_in_a_value_does_not_forge_a_line() -> None:
     get_logger("authpipe.test").info("a\n{}", x="b\r\nc")
     logging.getLogger("library").info("a\nb")
     assert len(stream.getvalue().splitlines()) == 2
+
+
+def test_a_process_that_never_set_up_its_logs_shows_no_variables() -> None:
+    """A library's default would print them."""
+    code = (
+        "from authpipe.telemetry.logs import get_logger\n"
+        "def fail(held):\n"
+        "    raise ValueError\n"
+        "try:\n"
+        "    fail('CANARY' + 'plain')\n"
+        "except ValueError:\n"
+        "    get_logger('a').exception('failed', token='CANARY' + 'plain')\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "ValueError" in ran.stdout
+    assert "CANARYplain" not in ran.stdout + ran.stderr

@@ -24,3 +24,9 @@ ORDER BY event_id DESC LIMIT $6;
 
 -- name: get
 SELECT * FROM events WHERE environment_id = $1 AND event_id = $2;
+
+-- name: changes
+SELECT authpipe_change(events) AS change FROM events
+WHERE environment_id = $1 AND event_id > $2 AND authpipe_is_change(type)
+  AND ($3::text IS NULL OR tenant_id = $3 OR tenant_id IS NULL)
+ORDER BY event_id LIMIT $4;

@@ -108,9 +108,42 @@ CREATE TABLE audit_heads (
 );
 INSERT INTO unchained_events SELECT environment_id, event_id FROM events;
 
+-- Which events make a cached credential stale, or a cached refusal wrong.
+CREATE FUNCTION authpipe_is_change(type text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN type LIKE 'connection.%' OR type LIKE 'installation.%'
+        OR type IN ('credential.stored', 'credential.refreshed', 'tenant.erased', 'provider_config.updated',
+                    'provider_config.deleted', 'provider_config.problem', 'provider_config.recovered');
+
+-- What the keepers of caches are told of such an event, and whom it concerns: ids, never a secret.  It fits into
+-- a notification (8,000 bytes) with the longest ids there can be.
+CREATE FUNCTION authpipe_change(e events) RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN jsonb_build_object(
+        'environment_id', e.environment_id,
+        'event_id', e.event_id,
+        'tenant_id', e.tenant_id,
+        'change', jsonb_build_object(
+            'type', e.type,
+            'tenant_id', e.tenant_id,
+            'provider', e.data ->> 'provider',
+            'user_id', e.data ->> 'user_id',
+            'connection_id',
+                CASE e.object_kind WHEN 'connection' THEN e.object_id ELSE e.data ->> 'connection_id' END,
+            'installation_id',
+                CASE e.object_kind WHEN 'installation' THEN e.object_id ELSE e.data ->> 'installation_id' END,
+            'credential_id', CASE e.object_kind WHEN 'credential' THEN e.object_id END,
+            'created_at', to_char(e.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+        )
+    )::text;
+
+-- Transactions that notify commit one after the other, so only those do that somebody must hear of.
 CREATE FUNCTION authpipe_queue_event() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO unchained_events VALUES (NEW.environment_id, NEW.event_id);
+    IF authpipe_is_change(NEW.type) THEN
+        PERFORM pg_notify('authpipe_changes', authpipe_change(NEW));
+    END IF;
     RETURN NULL;
 END $$;
 CREATE TRIGGER queue_for_chain AFTER INSERT ON events FOR EACH ROW EXECUTE FUNCTION authpipe_queue_event();
