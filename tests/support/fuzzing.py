@@ -375,6 +375,8 @@ async def fuzz(arena: Arena, directory: Path, configuration: str, *arguments: st
     tally.touch()
     (directory / "schemathesis.toml").write_text(
         f'hooks = "{_HOOKS}"\n{configuration}\n'
+        "[phases.fuzzing.generation]\nwith-security-parameters = false\n"
+        "[phases.stateful.generation]\nwith-security-parameters = false\n"
         '[auth.openapi]\napi_key = { bearer = "${FUZZ_KEY}" }\n'
     )
     given = {"FUZZ_ARENA": arena.control, "FUZZ_KEY": arena.key, "FUZZ_TALLY": str(tally)}

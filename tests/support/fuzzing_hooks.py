@@ -40,8 +40,9 @@ RULED = {
     "store_credential": {"provider", "fields", "user_id", "label"},
     "update_environment": {"return_urls", "origins"},
 }  # fmt: skip
-#: Lists of every kind refuse a cursor that none of them gave out.
-_RULED_ANYWHERE = {"cursor"}
+#: Lists of every kind refuse a cursor that none of them gave out; lines for people must be printable, which no
+#: pattern can say.
+_RULED_ANYWHERE = {"cursor", "name", "label"}
 _DESTROYS_KEYS = {"revoke_api_key", "rotate_api_key"}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter
@@ -13,7 +13,7 @@ from authpipe.access.api_keys import LONGEST_OVERLAP, OVERLAP
 from authpipe.api import examples
 from authpipe.api.caller import CallerDep, ServicesDep
 from authpipe.api.documented import problems
-from authpipe.api.fields import Answer, Body, Line, OpaqueId
+from authpipe.api.fields import Answer, Body, Line, OpaqueId, WholeNumber
 from authpipe.api.lists import Page
 from authpipe.api.rules import Reach, rule
 from authpipe.domain.access import ApiKeyRole
@@ -38,8 +38,8 @@ class CreateApiKey(Body):
     tenant_id: OpaqueId | None = Field(
         None, description="Restricts the key to one tenant; left out, it reaches the whole environment."
     )
-    expires_in_s: int | None = Field(
-        None, ge=1, le=_TEN_YEARS_S, strict=True, description="Seconds; left out, it does not expire."
+    expires_in_s: Annotated[WholeNumber, Field(ge=1, le=_TEN_YEARS_S)] | None = Field(
+        None, description="Seconds; left out, it does not expire."
     )
 
 
@@ -48,11 +48,10 @@ class RotateApiKey(Body):
 
     model_config = ConfigDict(json_schema_extra=examples.shown({"overlap_s": 3600}))
 
-    overlap_s: int = Field(
+    overlap_s: WholeNumber = Field(
         int(OVERLAP.total_seconds()),
         ge=0,
         le=int(LONGEST_OVERLAP.total_seconds()),
-        strict=True,
         description="Seconds until the replaced key ends, unless it expires before.",
     )
 

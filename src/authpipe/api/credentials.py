@@ -18,6 +18,7 @@ from authpipe.api.rules import Reach, rule
 from authpipe.api.validation import ALTERNATIVE
 from authpipe.domain.access import ApiKeyRole
 from authpipe.domain.credential import CredentialKind
+from authpipe.domain.errors import InvalidInput
 
 router = APIRouter(prefix="/v1/credentials", tags=["Credentials"])
 
@@ -72,6 +73,13 @@ StoreCredential = Annotated[
 ]
 
 
+def _in_body(error: InvalidInput, body: StoreKey) -> InvalidInput:
+    """The same, with a part of the key under its place in the body: a form knows it by its name alone."""
+    if error.field is None or error.field in StoreKey.model_fields:
+        return error
+    return InvalidInput(error.message, field=f"fields.{error.field}")
+
+
 @router.post(
     "",
     status_code=201,
@@ -113,15 +121,18 @@ async def store_credential(
             installation=installation_object(installation),
         )
     caller.confine(body.tenant_id)
-    connection = await services.direct_storage.key(
-        caller.environment_id,
-        provider=body.provider,
-        tenant_id=body.tenant_id,
-        user_id=body.user_id,
-        label=body.label,
-        fields=body.fields,
-        origin=caller.origin,
-    )
+    try:
+        connection = await services.direct_storage.key(
+            caller.environment_id,
+            provider=body.provider,
+            tenant_id=body.tenant_id,
+            user_id=body.user_id,
+            label=body.label,
+            fields=body.fields,
+            origin=caller.origin,
+        )
+    except InvalidInput as error:
+        raise _in_body(error, body) from None
     main = (await owned.credentials_of(services, connection))[0]
     return StoredCredentialObject(
         credential_id=main.credential_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from authpipe.api.problem import CONTENT_TYPE, PROBLEMS
@@ -51,6 +52,18 @@ def problems(*codes: str, takes_input: bool = True) -> dict[int | str, dict[str,
     named = [*codes, *_ALWAYS]
     if takes_input:
         named.append("invalid_input")
+    return _by_status(named)
+
+
+def body_problems(*, takes_body: bool) -> dict[str, dict[str, Any]]:
+    """What the edge says to a body, by status as text; one that is not asked for is refused for its kind too."""
+    refused = ["payload_too_large", "unsupported_media_type"]
+    if takes_body:
+        refused.append("malformed_body")
+    return {str(status): response for status, response in _by_status(refused).items()}
+
+
+def _by_status(named: Sequence[str]) -> dict[int | str, dict[str, Any]]:
     responses: dict[int | str, dict[str, Any]] = {}
     for status in sorted({PROBLEMS[code].status for code in named}):
         at_status = [code for code in dict.fromkeys(named) if PROBLEMS[code].status == status]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetPydanticSchema, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetPydanticSchema, StringConstraints
 from pydantic_core import CoreSchema, core_schema
 
 from authpipe.domain.errors import InvalidInput
@@ -65,6 +65,11 @@ def _scope(text: str) -> str:
     return text
 
 
+def _whole(value: Any) -> Any:
+    """JSON knows one kind of number: ``1.0`` is a whole one (JSON Schema 2020-12 section 4.2.3)."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _ascii(text: str) -> str:
     if not all("!" <= letter <= "~" for letter in text):
         raise ValueError("must be printable ASCII characters without spaces")
@@ -86,6 +91,8 @@ SecretText = Annotated[
     ),
 ]
 OpaqueId = Annotated[str, AfterValidator(_opaque), Field(json_schema_extra={"pattern": OPAQUE_ID})]
+#: A number, and no text or truth value that looks like one.
+WholeNumber = Annotated[int, Field(strict=True), BeforeValidator(_whole)]
 #: One line for people.
 Line = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_printable)]
 #: Text of a machine's that may hold spaces.

@@ -9,7 +9,8 @@ from fastapi.openapi.utils import get_openapi
 
 from authpipe._version import __version__
 from authpipe.api import credential_read, examples, meta
-from authpipe.api.documented import PROBLEM_SCHEMA
+from authpipe.api.documented import PROBLEM_SCHEMA, body_problems
+from authpipe.api.edge import is_api
 from authpipe.api.rules import EXTENSION, Reach
 from authpipe.catalog.catalog import Catalog
 
@@ -59,6 +60,19 @@ _IDEMPOTENCY_PARAMETER = {
 }
 
 
+def _header(text: str, *, required: bool = True) -> dict[str, Any]:
+    return {"description": text, "required": required, "schema": {"type": "string"}}
+
+
+_HEADERS = {"X-Request-Id": _header("The request's id, in the log and in events too.")}
+#: By status.
+_FURTHER_HEADERS = {
+    "401": {"WWW-Authenticate": _header("`Bearer`.")},
+    "429": {"Retry-After": _header("Seconds.")},
+    "503": {"Retry-After": _header("Seconds, where it is known.", required=False)},
+}
+
+
 def document(application: FastAPI, catalog: Catalog, public_url: str) -> dict[str, Any]:
     """The document, with examples about a provider of the catalog."""
     made = get_openapi(
@@ -88,19 +102,25 @@ def document(application: FastAPI, catalog: Catalog, public_url: str) -> dict[st
     read = dict(credential_read.OPERATION)
     paths[credential_read.PATH] = {"get": read, **paths.get(credential_read.PATH, {})}
     paths.update(meta.PATHS)
-    for operations in paths.values():
-        for operation in operations.values():
+    for path, operations in paths.items():
+        for method, operation in operations.items():
             _without_foreign_errors(operation["responses"])
             _say_what_it_is(operation, schemas)
+            if is_api(path) and method != "get":
+                refused = body_problems(takes_body="requestBody" in operation)
+                operation["responses"] = refused | operation["responses"]
         if "post" in operations:
             operations["post"].setdefault("parameters", []).append(_IDEMPOTENCY_PARAMETER)
     about = next(
         (each for each in catalog.all() if each.connection is not None and each.installation is not None),
         None,
     ) or next(iter(catalog.all()), None)
-    if about is not None:
-        made = _told(made, {examples.PROVIDER: about.id, examples.PROVIDER_NAME: about.name})
-    result: dict[str, Any] = made
+    words = {} if about is None else {examples.PROVIDER: about.id, examples.PROVIDER_NAME: about.name}
+    result: dict[str, Any] = _told(made, words)
+    for operations in result["paths"].values():
+        for operation in operations.values():
+            for status, response in operation["responses"].items():
+                response["headers"] = _HEADERS | _FURTHER_HEADERS.get(status, {})
     return result
 
 

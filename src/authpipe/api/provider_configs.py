@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from authpipe.api import examples
 from authpipe.api.caller import CallerDep, ServicesDep
 from authpipe.api.documented import problems
-from authpipe.api.fields import Answer, Body, Scopes, SecretText, Token, Words
+from authpipe.api.fields import Answer, Body, Scopes, SecretText, Token, WholeNumber, Words
 from authpipe.api.lists import Page
 from authpipe.api.rules import Reach, rule
 from authpipe.api.services import ApiServices
@@ -67,8 +67,8 @@ class UpdateProviderConfig(Body):
         json_schema_extra=examples.shown({"client_secret": "the-new-client-secret", "version": 1})
     )
 
-    version: int | None = Field(
-        None, strict=True, description="The version you read: if it was changed since, nothing is."
+    version: WholeNumber | None = Field(
+        None, description="The version you read: if it was changed since, nothing is."
     )
     client_id: Token | None = Field(None, description=_CLIENT_ID)
     client_secret: SecretText | None = Field(None, description=_CLIENT_SECRET)

@@ -133,11 +133,12 @@ async def _told(
 ) -> None:
     data: dict[str, Any] = {
         "provider": changed.provider,
-        "user_id": changed.user_id if isinstance(changed, Connection) else None,
         "label": changed.label,
         "is_primary": changed.is_primary,
     }
     is_connection = isinstance(changed, Connection)
+    if isinstance(changed, Connection):
+        data["user_id"] = changed.user_id
     await record(
         transaction,
         type,

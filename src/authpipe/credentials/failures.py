@@ -221,6 +221,9 @@ async def needs_reauth(
         )
     if changed is None:
         return
+    data = {"provider": credential.provider, "reason": reason}
+    if isinstance(changed, Connection) and changed.user_id is not None:
+        data["user_id"] = changed.user_id
     await record(
         transaction,
         told,
@@ -231,11 +234,7 @@ async def needs_reauth(
         origin=_origin,
         at=at,
         outcome=Outcome.FAILURE,
-        data={
-            "provider": credential.provider,
-            "user_id": changed.user_id if isinstance(changed, Connection) else None,
-            "reason": reason,
-        },
+        data=data,
     )
 
 

@@ -186,6 +186,11 @@ class SpoolReplay:
     ) -> None:
         now = self._clock.now()
         place = (credential.environment_id, credential.tenant_id, credential.owner_id)
+        # Looked at without a lock: a reconnect locks connection, then credential, the other way.
+        connection = None
+        if credential.owner_kind is OwnerKind.CONNECTION:
+            connection = await transaction.connections.get(*place)
+        whose = {} if connection is None or connection.user_id is None else {"user_id": connection.user_id}
         await record_event(
             transaction,
             EventType.CREDENTIAL_REFRESHED,
@@ -198,14 +203,13 @@ class SpoolReplay:
             data={
                 "provider": credential.provider,
                 f"{credential.owner_kind.value}_id": str(credential.owner_id),
+                **whose,
                 "version": credential.version,
                 "expires_at": None if credential.expires_at is None else credential.expires_at.isoformat(),
             },
         )
         # The answer may have arrived after the connection was given up for lack of it.
         if credential.owner_kind is OwnerKind.CONNECTION:
-            # Looked at without a lock first: a reconnect locks connection, then credential, the other way.
-            connection = await transaction.connections.get(*place)
             if connection is None or not (
                 connection.status is ConnectionStatus.NEEDS_REAUTH and connection.status_reason in GIVEN_UP
             ):
@@ -234,5 +238,5 @@ class SpoolReplay:
             object_id=credential.owner_id,
             origin=_origin,
             at=now,
-            data={"provider": credential.provider, "reason": "refreshed"},
+            data={"provider": credential.provider, **whose, "reason": "refreshed"},
         )

@@ -27,6 +27,11 @@ def new_id() -> uuid.UUID:
     return uuid.UUID(int=high << 64 | low)
 
 
+def made_at(identifier: uuid.UUID) -> float | None:
+    """When an id was made, in seconds since 1970; None unless it is of version 7."""
+    return (identifier.int >> 80) / 1000 if identifier.version == 7 else None
+
+
 def parse_id(value: str, *, field: str) -> uuid.UUID:
     """Read an id of ours.  Raises ``InvalidInput`` naming ``field`` when it is not a UUID."""
     try:

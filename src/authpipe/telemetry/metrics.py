@@ -84,6 +84,28 @@ class Metrics:
             "Times a chain was not continued because its head is not what the vault sealed.",
             registry=self.registry,
         )
+        self.streams_open = Gauge(
+            "authpipe_streams_open",
+            "Change streams that are open.",
+            registry=self.registry,
+        )
+        self.stream_changes = Counter(
+            "authpipe_stream_changes",
+            "Changes sent to change streams, counted for each stream.",
+            registry=self.registry,
+        )
+        self.stream_resets = Counter(
+            "authpipe_stream_resets",
+            "Change streams told that they may have missed changes, by reason.",
+            ("reason",),
+            registry=self.registry,
+        )
+        self.rejected_reports = Counter(
+            "authpipe_rejected_reports",
+            "Credentials that applications reported as refused by a provider, by what became of it.",
+            ("outcome",),
+            registry=self.registry,
+        )
         self.http_requests = Counter(
             "authpipe_http_requests",
             "Requests served, by route template and status code.",

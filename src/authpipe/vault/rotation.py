@@ -138,7 +138,7 @@ class KeysetRotation:
         total: int,
         progress: Progress,
     ) -> int:
-        """Once over a column: each payload is tried once, whatever comes of it.  Returns the new ``moved``."""
+        """Once over a column, each payload tried once, whatever comes of it.  Returns the new ``moved``."""
         after: UUID | None = None
         while page := await self._payloads.page(owner, column, under=under, after=after, limit=BATCH):
             after = page[-1].context.row_id
