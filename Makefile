@@ -2,6 +2,7 @@
 # PYTHON=...   the interpreter to build .venv from            (default: the first that works)
 # WORKERS=...  how many test processes                        (default: one per core)
 # TESTS=...    what `make test` runs                          (default: all of tests/)
+# FUZZ_SECONDS=...  how long `make fuzz` goes on             (default: 900)
 # UPGRADE=1    makes `make lock` take the newest versions
 
 SHELL := /bin/sh
@@ -9,11 +10,12 @@ BIN := .venv/bin
 PYTHON ?=
 WORKERS ?= auto
 TESTS ?= tests
+FUZZ_SECONDS ?= 900
 UPGRADE ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check format lock clean
+.PHONY: help demo dev test fuzz check format lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -33,6 +35,10 @@ test: ## Run every test
 		AUTHPIPE_TEST_PKCS11_MODULE="$$(scripts/ensure_softhsm)"; export AUTHPIPE_TEST_PKCS11_MODULE; \
 		AUTHPIPE_TEST_NODE="$$(scripts/ensure_oidc_provider)"; export AUTHPIPE_TEST_NODE; \
 		$(BIN)/pytest -q -n $(WORKERS) --dist loadfile --durations 5 --durations-min 5 $(TESTS)
+
+fuzz: ## Send the API what nobody would, for a quarter of an hour
+	@scripts/setup dev
+	@AUTHPIPE_TEST_FUZZ_SECONDS="$(FUZZ_SECONDS)" $(BIN)/pytest -q -s tests/acceptance/test_openapi_fuzz.py
 
 check: ## Lint, types, import layers and the contract tests
 	@scripts/setup dev

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         Installation,
         Page,
         StoredCredential,
+        Warmed,
     )
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "RateLimited",
     "ReauthorizationRequired",
     "StoredCredential",
+    "Warmed",
     "__version__",
 ]
 
@@ -79,6 +81,7 @@ _HOMES = {
     "Installation": "authpipe.sdk.objects",
     "Page": "authpipe.sdk.objects",
     "StoredCredential": "authpipe.sdk.objects",
+    "Warmed": "authpipe.sdk.objects",
 }
 
 

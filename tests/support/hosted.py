@@ -155,7 +155,11 @@ async def host(
     prepare(settings)
     stop, ready = asyncio.Event(), asyncio.Event()
     async with open_rooms(settings, clock=clock) as rooms:
-        serving = asyncio.create_task(serve_here(build_application(rooms), settings, stop, ready=ready.set))
+        serving = asyncio.create_task(
+            serve_here(
+                build_application(rooms), settings, stop, ready=ready.set, on_stop=rooms.change_streams.stop
+            )
+        )
         try:
             await asyncio.wait_for(ready.wait(), 20)
             scene = await Scene.set(

@@ -23,6 +23,8 @@ class Attempt:
     access: Mapping[str, str] | None
     params: dict[str, str] = field(default_factory=dict)
     body: Any = None
+    #: Whether a good answer has no end: server-sent events.
+    endless: bool = False
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -79,6 +81,7 @@ def attempts(document: Mapping[str, Any], filling: Filling) -> Iterator[Attempt]
                     access=operation.get(EXTENSION),
                     params=params,
                     body=body,
+                    endless="text/event-stream" in operation["responses"].get("200", {}).get("content", {}),
                 )
 
 

@@ -53,6 +53,8 @@ class Scene:
         self.sandbox = sandbox
         self.environment_id = UUID(int=0)
         self.tenant_id = "org_acme"
+        #: Who authorizes; None stands for somebody else each time, of whom the provider can tell nothing.
+        self.person: str | None = None
 
     @classmethod
     async def set(
@@ -200,7 +202,7 @@ class Scene:
         application = self.sandbox.state.applications[provider][seeds.client_id(provider)]
         ledger = self.sandbox.state.ledgers[provider]
         # Drift looks its people up; elsewhere nobody shares an authorization with another test's user.
-        person = "ada" if provider == "drift" else f"person-{new_id()}"
+        person = self.person or ("ada" if provider == "drift" else f"person-{new_id()}")
         authorization = ledger.authorize(application.client_id, person, ("identify",))
         return issue_tokens(
             ledger,

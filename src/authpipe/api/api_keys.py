@@ -13,7 +13,7 @@ from authpipe.access.api_keys import LONGEST_OVERLAP, OVERLAP
 from authpipe.api import examples
 from authpipe.api.caller import CallerDep, ServicesDep
 from authpipe.api.documented import problems
-from authpipe.api.fields import Answer, Body, Line, OpaqueId, WholeNumber
+from authpipe.api.fields import WHOLE, Answer, Body, Line, OpaqueId, WholeNumber
 from authpipe.api.lists import Page
 from authpipe.api.rules import Reach, rule
 from authpipe.domain.access import ApiKeyRole
@@ -38,7 +38,7 @@ class CreateApiKey(Body):
     tenant_id: OpaqueId | None = Field(
         None, description="Restricts the key to one tenant; left out, it reaches the whole environment."
     )
-    expires_in_s: Annotated[WholeNumber, Field(ge=1, le=_TEN_YEARS_S)] | None = Field(
+    expires_in_s: Annotated[int, Field(strict=True, ge=1, le=_TEN_YEARS_S), WHOLE] | None = Field(
         None, description="Seconds; left out, it does not expire."
     )
 

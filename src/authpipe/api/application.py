@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.middleware import Middleware
 
 from authpipe.access.refusals import Refusals
@@ -13,7 +13,9 @@ from authpipe.api import (
     api_keys,
     connect_sessions,
     connections,
+    credential_batch,
     credential_read,
+    credential_rejected,
     credentials,
     environments,
     events,
@@ -24,19 +26,24 @@ from authpipe.api import (
     providers,
     reconnect,
     reference_page,
+    stream,
     tenants,
 )
 from authpipe.api.authentication import Authentication
 from authpipe.api.credential_read import PATH, CredentialRead
 from authpipe.api.edge import Edge
 from authpipe.api.failures import handlers
+from authpipe.api.fields import each_parameter_once
 from authpipe.api.idempotency import Idempotency
 from authpipe.api.rules import Ruled, check_rules
 from authpipe.api.services import ApiServices
+from authpipe.api.stream import Stream
 from authpipe.telemetry.plain_route import PlainRoute
 
 _RESOURCES = (
     credentials,
+    credential_batch,
+    credential_rejected,
     connect_sessions,
     connections,
     installations,
@@ -63,6 +70,7 @@ def build(services: ApiServices) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(each_parameter_once)],
         exception_handlers=handlers(),
         middleware=[
             Middleware(Edge, public_url=services.public_url),
@@ -77,6 +85,9 @@ def build(services: ApiServices) -> FastAPI:
     reads = CredentialRead(services)
     application.router.routes.append(
         PlainRoute(PATH, Ruled(reads, credential_read.RULE, refused=reads.refused), methods=["GET"])
+    )
+    application.router.routes.append(
+        PlainRoute(stream.PATH, Ruled(Stream(services), stream.RULE), methods=["GET"])
     )
     application.router.routes.extend(meta.routes(services))
     for resource in _RESOURCES:

@@ -17,6 +17,7 @@ from authpipe.api.fields import OPAQUE_ID
 from authpipe.api.read_notes import ReadNotes
 from authpipe.api.rules import EXTENSION, AccessRule, Reach
 from authpipe.api.services import ApiServices
+from authpipe.api.validation import shown_name
 from authpipe.credentials.serve import CredentialRequest
 from authpipe.domain.access import ApiKeyRole
 from authpipe.domain.credential import CredentialFor, CredentialKind, UsableCredential
@@ -79,7 +80,7 @@ def read_request(query: bytes) -> CredentialRequest:
     given: dict[str, str] = {}
     for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
         if name not in _PARAMETERS:
-            raise InvalidInput(f"{_short(name)} is not a known parameter", field=_short(name))
+            raise InvalidInput(f"{shown_name(name)} is not a known parameter", field=shown_name(name))
         if name in given:
             raise InvalidInput(f"{name} is given twice", field=name)
         # Taken as left out, an id that is empty by mistake would find somebody else's credential.
@@ -137,10 +138,6 @@ def _known(value: str, members: Mapping[str, object], field: str) -> str:
     if value not in members:
         raise InvalidInput(f"{field} must be one of {', '.join(members)}", field=field)
     return value
-
-
-def _short(name: str) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in name[:100])
 
 
 def _parameter(name: str, text: str, *, required: bool = False, **schema: Any) -> dict[str, Any]:

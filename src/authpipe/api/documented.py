@@ -56,7 +56,7 @@ def problems(*codes: str, takes_input: bool = True) -> dict[int | str, dict[str,
 
 
 def body_problems(*, takes_body: bool) -> dict[str, dict[str, Any]]:
-    """What the edge says to a body, by status as text; one that is not asked for is refused for its kind too."""
+    """What the edge says to a body, by status as text; to one that nobody asked for as well."""
     refused = ["payload_too_large", "unsupported_media_type"]
     if takes_body:
         refused.append("malformed_body")

@@ -142,6 +142,28 @@ CREDENTIAL: dict[str, Any] = {
     "metadata": {},
     "version": 3,
 }
+REJECTED = {"tenant_id": "org_acme", "version": 3}
+CREDENTIAL_BATCH: dict[str, Any] = {
+    "credentials": [
+        {"provider": PROVIDER, "tenant_id": "org_acme", "user_id": "user_123"},
+        {"provider": PROVIDER, "tenant_id": "org_other", "credential_for": "installation"},
+    ]
+}
+CREDENTIAL_BATCH_ANSWER: dict[str, Any] = {
+    "object": "list",
+    "data": [
+        CREDENTIAL,
+        {
+            "object": "error",
+            "type": "urn:authpipe:error:not_connected",
+            "title": "Not connected",
+            "status": 404,
+            "detail": f"{PROVIDER} is not installed in this tenant: start a connect session",
+            "code": "not_connected",
+            "request_id": "019e3564-2d42-7001-8c55-0242ac120002",
+        },
+    ],
+}
 STORE_KEY = {
     "provider": PROVIDER,
     "tenant_id": "org_acme",

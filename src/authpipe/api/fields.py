@@ -6,9 +6,19 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetPydanticSchema, StringConstraints
+from fastapi import Request
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetPydanticSchema,
+    StringConstraints,
+)
 from pydantic_core import CoreSchema, core_schema
 
+from authpipe.api.validation import shown_name
 from authpipe.domain.errors import InvalidInput
 from authpipe.domain.identifiers import check_opaque_id
 from authpipe.domain.secret import Secret
@@ -76,6 +86,16 @@ def _ascii(text: str) -> str:
     return text
 
 
+async def each_parameter_once(request: Request) -> None:
+    """Raise ``InvalidInput`` for a query parameter that is given twice: one of them would be ignored."""
+    seen = set()
+    for name, _ in request.query_params.multi_items():
+        if name in seen:
+            shown = shown_name(name)
+            raise InvalidInput(f"{shown} is given twice", field=shown)
+        seen.add(name)
+
+
 #: A secret on its way in: plaintext ends here.
 SecretText = Annotated[
     Secret,
@@ -91,8 +111,10 @@ SecretText = Annotated[
     ),
 ]
 OpaqueId = Annotated[str, AfterValidator(_opaque), Field(json_schema_extra={"pattern": OPAQUE_ID})]
+#: For strict numbers; it stands behind their bounds, or the document would not tell those.
+WHOLE = BeforeValidator(_whole)
 #: A number, and no text or truth value that looks like one.
-WholeNumber = Annotated[int, Field(strict=True), BeforeValidator(_whole)]
+WholeNumber = Annotated[int, Field(strict=True), WHOLE]
 #: One line for people.
 Line = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_printable)]
 #: Text of a machine's that may hold spaces.

@@ -37,6 +37,13 @@ _KEY = re.compile(rb"[!-~]{1,255}")
 #: The headers of an answer that belong to what it says.
 _KEPT = frozenset({b"content-type", b"location", b"retry-after"})
 _RATE_LIMITED = 429
+#: They hand out credentials and are repeated freely: an answer of a while ago would be a stale one.
+_READS = re.compile(r"/v1/credentials/(?:batch|[^/]+/rejected)")
+
+
+def is_read(path: str) -> bool:
+    """Whether a POST to this address changes nothing that a repetition would change again."""
+    return _READS.fullmatch(path) is not None
 
 
 class Idempotency:
@@ -59,7 +66,7 @@ class Idempotency:
                 send,
                 plain_answer(
                     "invalid_input",
-                    f"{HEADER} must be 1 to 255 printable ASCII characters without spaces",
+                    f"{HEADER} must be one value of 1 to 255 printable ASCII characters without spaces",
                     request_id,
                     fields={"field": HEADER},
                 ),
@@ -220,7 +227,13 @@ def _context(environment_id: UUID, row_id: UUID) -> EncryptionContext:
 def _key(scope: Scope) -> bytes | None:
     if scope["type"] != "http" or scope["method"] != "POST" or "caller" not in scope["state"]:
         return None
-    return next((value for name, value in scope["headers"] if name == b"idempotency-key"), None)
+    if is_read(scope["path"]):
+        return None
+    sent = [value for name, value in scope["headers"] if name == b"idempotency-key"]
+    if not sent:
+        return None
+    # Of two nobody can say which is meant: no key at all is refused as they are.
+    return sent[0] if len(sent) == 1 else b""
 
 
 def _digest(scope: Scope, body: bytes) -> bytes:

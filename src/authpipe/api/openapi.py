@@ -8,9 +8,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from authpipe._version import __version__
-from authpipe.api import credential_read, examples, meta
+from authpipe.api import credential_batch, credential_read, examples, meta, stream
 from authpipe.api.documented import PROBLEM_SCHEMA, body_problems
 from authpipe.api.edge import is_api
+from authpipe.api.idempotency import is_read
 from authpipe.api.rules import EXTENSION, Reach
 from authpipe.catalog.catalog import Catalog
 
@@ -42,9 +43,9 @@ operation says what it needs, also in `x-authpipe-access`; what a key may not do
 **Request ids.** Every answer carries `X-Request-Id`; send one of your own (letters, digits, `._:-`, up to
 100 characters) to find a request in the log and in events.
 
-**Retries.** A `POST` may carry an `Idempotency-Key`. Sent again with the same key and body within a day it
-does nothing again and gets the first answer, marked `Idempotent-Replayed: true`; with another body it is
-refused. Answers of 429 and 5xx are not remembered.
+**Retries.** A `POST` that changes something may carry an `Idempotency-Key`. Sent again with the same key and
+body within a day it does nothing again and gets the first answer, marked `Idempotent-Replayed: true`; with
+another body it is refused. Answers of 429 and 5xx are not remembered.
 
 **Lists** take `limit` (1 to 200) and `cursor`, and answer with `next_cursor`, null on the last page.
 
@@ -89,6 +90,7 @@ def document(application: FastAPI, catalog: Catalog, public_url: str) -> dict[st
         schemas.pop(name, None)
     schemas["Problem"] = PROBLEM_SCHEMA
     schemas["CredentialObject"] = credential_read.CREDENTIAL_SCHEMA
+    schemas.update(credential_batch.SCHEMAS)
     made["components"]["schemas"] = dict(sorted(schemas.items()))
     made["components"]["securitySchemes"] = {
         "api_key": {
@@ -101,6 +103,7 @@ def document(application: FastAPI, catalog: Catalog, public_url: str) -> dict[st
     paths = made["paths"]
     read = dict(credential_read.OPERATION)
     paths[credential_read.PATH] = {"get": read, **paths.get(credential_read.PATH, {})}
+    paths[stream.PATH] = {"get": dict(stream.OPERATION)}
     paths.update(meta.PATHS)
     for path, operations in paths.items():
         for method, operation in operations.items():
@@ -109,7 +112,7 @@ def document(application: FastAPI, catalog: Catalog, public_url: str) -> dict[st
             if is_api(path) and method != "get":
                 refused = body_problems(takes_body="requestBody" in operation)
                 operation["responses"] = refused | operation["responses"]
-        if "post" in operations:
+        if "post" in operations and not is_read(path):
             operations["post"].setdefault("parameters", []).append(_IDEMPOTENCY_PARAMETER)
     about = next(
         (each for each in catalog.all() if each.connection is not None and each.installation is not None),
@@ -153,4 +156,7 @@ def _told(value: Any, words: dict[str, str]) -> Any:
         return {key: _told(inner, words) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_told(inner, words) for inner in value]
-    return words.get(value, value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        for word, text in words.items():
+            value = value.replace(word, text)
+    return value

@@ -271,7 +271,9 @@ async def disable_provider_config(
 @router.post(
     "/{provider_config_id}/check",
     operation_id="check_provider_config",
-    responses=problems("not_found", "nothing_to_check", "provider_unavailable", "idempotency_in_progress"),
+    responses=problems(
+        "not_found", "nothing_to_check", "provider_unavailable", "egress_refused", "idempotency_in_progress"
+    ),
     **rule(ApiKeyRole.ADMIN, Reach.ENVIRONMENT),
 )
 async def check_provider_config(

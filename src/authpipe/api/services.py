@@ -16,7 +16,9 @@ from authpipe.connect.erase import TenantErasure
 from authpipe.connect.provider_configs import ProviderConfigs
 from authpipe.connect.sessions import ConnectSessions
 from authpipe.credentials.refresh_now import RefreshNow
+from authpipe.credentials.rejected import RejectedReports
 from authpipe.credentials.serve import CredentialReader
+from authpipe.credentials.stream import ChangeStreams
 from authpipe.domain.clock import Clock
 from authpipe.events.credential_reads import CredentialReads
 from authpipe.store.database import Database
@@ -40,6 +42,8 @@ class ApiServices:
     credential_reader: CredentialReader
     credential_reads: CredentialReads
     refresh_now: RefreshNow
+    rejected_reports: RejectedReports
+    change_streams: ChangeStreams
     environments: Environments
     api_keys: ApiKeys
     authenticator: Authenticator

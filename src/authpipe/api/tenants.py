@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import ConfigDict, Field
 
 from authpipe.api import examples
 from authpipe.api.caller import CallerDep, ServicesDep
 from authpipe.api.documented import problems
-from authpipe.api.fields import Answer, Body, Line
+from authpipe.api.fields import OPAQUE_ID, Answer, Body, Line
 from authpipe.api.lists import Page, Paging, bad_cursor, cut, place_of
 from authpipe.api.rules import Reach, rule
 from authpipe.connect.erase import REQUEST
@@ -23,6 +23,8 @@ from authpipe.domain.errors import InvalidInput, NotFound
 from authpipe.domain.identifiers import check_opaque_id
 
 router = APIRouter(prefix="/v1/tenants", tags=["Tenants"])
+
+PathId = Annotated[str, Path(json_schema_extra={"pattern": OPAQUE_ID})]
 
 
 class PutTenant(Body):
@@ -103,7 +105,7 @@ async def list_tenants(
     responses=problems("not_found"),
     **rule(ApiKeyRole.VIEWER, Reach.TENANT),
 )
-async def get_tenant(tenant_id: str, caller: CallerDep, services: ServicesDep) -> TenantObject:
+async def get_tenant(tenant_id: PathId, caller: CallerDep, services: ServicesDep) -> TenantObject:
     """Get a tenant."""
     caller.confine(check_opaque_id(tenant_id, field="tenant_id"))
     async with caller.scope(services.database) as transaction:
@@ -120,7 +122,7 @@ async def get_tenant(tenant_id: str, caller: CallerDep, services: ServicesDep) -
     **rule(ApiKeyRole.SERVER, Reach.TENANT),
 )
 async def put_tenant(
-    tenant_id: str, body: PutTenant, caller: CallerDep, services: ServicesDep
+    tenant_id: PathId, body: PutTenant, caller: CallerDep, services: ServicesDep
 ) -> TenantObject:
     """Make a tenant or change its name. Tenants also come into being with their first connect session."""
     caller.confine(check_opaque_id(tenant_id, field="tenant_id"))
@@ -136,7 +138,7 @@ async def put_tenant(
     responses=problems("not_found", "tenant_erasing"),
     **rule(ApiKeyRole.ADMIN, Reach.ENVIRONMENT),
 )
-async def erase_tenant(tenant_id: str, caller: CallerDep, services: ServicesDep) -> TenantErasureObject:
+async def erase_tenant(tenant_id: PathId, caller: CallerDep, services: ServicesDep) -> TenantErasureObject:
     """Erase a tenant for good: revoke its grants, destroy its keys, remove its rows.
 
     Answers within about 25 seconds. What takes longer goes on in the worker, and the answer is 409

@@ -67,7 +67,7 @@ def field_of(location: Sequence[str | int]) -> str:
         if isinstance(part, int):
             told += f"[{part}]"
         elif not part.startswith(ALTERNATIVE) and part != "[key]":
-            told += f".{_visible(part)}" if told else _visible(part)
+            told += f".{shown_name(part)}" if told else shown_name(part)
     return told or str(location[0])
 
 
@@ -77,7 +77,8 @@ def message_of(fault: Mapping[str, Any]) -> str:
     return "is not valid" if say is None else say(fault.get("ctx", {}))
 
 
-def _visible(name: str) -> str:
+def shown_name(name: str) -> str:
+    """A name somebody sent, fit to be repeated: short, and printable throughout."""
     return "".join(letter if letter.isprintable() else "?" for letter in name[:_LONGEST_NAME])
 
 

@@ -42,7 +42,7 @@ def get(
     """Get a credential that works now.  AUTHPIPE_URL and AUTHPIPE_API_KEY say where and with which key."""
     from authpipe.sdk.client import Authpipe
 
-    with Authpipe() as authpipe:
+    with Authpipe(stream=False) as authpipe:
         found = authpipe.get_credential(
             provider=provider,
             tenant_id=tenant,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from datetime import datetime, timedelta
 
+from authpipe.credentials.incident import close_incident, open_incident
 from authpipe.credentials.limits import NotAsked, ProviderLimits
 from authpipe.credentials.outcome import OUTCOME_UNKNOWN, REVOKED, Refreshed
 from authpipe.credentials.schedule import retry_at
@@ -81,11 +82,7 @@ class RefreshJudgement:
 
     async def recovered(self, config: ProviderConfig) -> None:
         """The provider accepts the app again: close the incident."""
-        async with self._database.environment(config.environment_id) as transaction:
-            if await transaction.provider_configs.set_problem(
-                config.environment_id, config.provider_config_id, problem=None, at=self._clock.now()
-            ):
-                await self._config_event(transaction, config, EventType.PROVIDER_CONFIG_RECOVERED, None)
+        await close_incident(self._database, config, at=self._clock.now())
 
     async def _revoked(self, credential: StoredCredential, error: AuthpipeError) -> Refreshed:
         """``invalid_grant`` is final only if nobody stored a newer refresh token meanwhile."""
@@ -146,7 +143,13 @@ class RefreshJudgement:
                     },
                 )
         if failure is RefreshFailure.APP_WIDE:
-            await self._mark(credential, _word(error))
+            await open_incident(
+                self._database,
+                credential.environment_id,
+                credential.provider_config_id,
+                problem=_word(error),
+                at=self._clock.now(),
+            )
         _log.warning(
             "refresh postponed",
             credential_id=str(credential.credential_id),
@@ -169,38 +172,6 @@ class RefreshJudgement:
             until = self._clock.now() + wait * self._spread.uniform(1.0, 1.25)
             deferred = await transaction.credentials.defer(credential, until=until)
         return Refreshed.POSTPONED if deferred else Refreshed.SUPERSEDED
-
-    async def _mark(self, credential: StoredCredential, problem: str) -> None:
-        """Open one incident on the provider config; none of its connections is condemned."""
-        async with self._database.environment(credential.environment_id) as transaction:
-            config = await transaction.provider_configs.get(
-                credential.environment_id, credential.provider_config_id
-            )
-            if config is None or not await transaction.provider_configs.set_problem(
-                config.environment_id, config.provider_config_id, problem=problem, at=self._clock.now()
-            ):
-                return
-            await self._config_event(transaction, config, EventType.PROVIDER_CONFIG_PROBLEM, problem)
-
-    async def _config_event(
-        self,
-        transaction: Transaction,
-        config: ProviderConfig,
-        type: EventType,  # noqa: A002  # the field's own name
-        problem: str | None,
-    ) -> None:
-        await record(
-            transaction,
-            type,
-            environment_id=config.environment_id,
-            tenant_id=None,
-            object_kind="provider_config",
-            object_id=config.provider_config_id,
-            origin=_origin,
-            at=self._clock.now(),
-            outcome=Outcome.FAILURE if problem else Outcome.SUCCESS,
-            data={"provider": config.provider, "problem": problem or config.problem},
-        )
 
 
 async def needs_reauth(

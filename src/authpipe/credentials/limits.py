@@ -1,21 +1,25 @@
-"""What keeps one provider's trouble from becoming everybody's: a concurrency limit and a circuit breaker."""
+"""What keeps one provider's trouble from becoming everybody's: a limit of calls and a circuit breaker."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from authpipe.credentials.slots import Slots
 from authpipe.domain.clock import Clock
 from authpipe.domain.errors import ProviderUnavailable
 
 #: Provider-wide failures in a row that open the circuit.
 _OPENS_AFTER = 8
+#: Failures in a row that halve the calls at a time: one among many that work says nothing.
+_COMPLAINS_AFTER = 3
 _FIRST_PAUSE = timedelta(seconds=15)
 _LONGEST_PAUSE = timedelta(minutes=5)
+#: Besides those that are called there are those that wait for a slot, for the disk and for the database.
+_CLAIMED_PER_SLOT = 4
 
 
 class NotAsked(ProviderUnavailable):
@@ -27,7 +31,7 @@ class NotAsked(ProviderUnavailable):
 
 @dataclass(slots=True)
 class _Circuit:
-    slots: asyncio.Semaphore
+    slots: Slots
     failures: int = 0
     opened: int = 0
     open_until: datetime | None = None
@@ -35,41 +39,58 @@ class _Circuit:
 
 
 class ProviderLimits:
-    """One circuit per provider config.
+    """One circuit per provider config, and a number of calls at a time that follows what the provider bears.
 
     After eight failures in a row, or at once for an app-wide one, no call goes out until a pause is over;
-    then a single trial decides.  The pause doubles from 15 s to 5 min.
+    then a single trial decides.  The pause doubles from 15 s to 5 min.  When the trial was good, calls come
+    back slowly: see :class:`Slots`.  ``concurrency`` is where a config begins, ``most`` where it ends.
     """
 
-    def __init__(self, clock: Clock, *, concurrency: int = 32) -> None:
+    def __init__(self, clock: Clock, *, concurrency: int = 32, most: int = 128) -> None:
         self._clock = clock
         self._concurrency = concurrency
+        self._most = most
         self._circuits: dict[UUID, _Circuit] = {}
 
     def paused(self) -> list[UUID]:
-        """Provider configs no work should be claimed for now."""
+        """Provider configs no call goes out for now."""
+        return [config for config, room in self.rooms().items() if room == 0]
+
+    def rooms(self) -> dict[UUID, int]:
+        """How much it makes sense to have claimed of each provider config that was called before.
+
+        None while calls are paused, one when a trial is due, else some for each call that may be under way:
+        more would wait until their leases run out.
+        """
         now = self._clock.now()
-        return [
-            config
-            for config, circuit in self._circuits.items()
-            if circuit.open_until is not None and (circuit.open_until > now or circuit.trial)
-        ]
+        return {config: self._room(circuit, now) for config, circuit in self._circuits.items()}
+
+    def _room(self, circuit: _Circuit, now: datetime) -> int:
+        if circuit.open_until is None:
+            return circuit.slots.limit * _CLAIMED_PER_SLOT
+        return 0 if circuit.open_until > now or circuit.trial else 1
 
     @asynccontextmanager
     async def slot(self, provider_config_id: UUID) -> AsyncIterator[None]:
         """Wait for a free slot.  Raises ``NotAsked`` while the circuit is open."""
         circuit = self._circuit(provider_config_id)
-        async with circuit.slots:
+        await circuit.slots.acquire()
+        try:
             is_trial = self._admit(circuit)
             try:
                 yield
             finally:
                 if is_trial:
                     circuit.trial = False
+        finally:
+            circuit.slots.release()
 
     def succeeded(self, provider_config_id: UUID) -> None:
         """The provider answered sensibly: the circuit closes."""
         circuit = self._circuit(provider_config_id)
+        circuit.slots.answered()
+        if circuit.open_until is not None:
+            circuit.slots.begin_again()
         circuit.failures = circuit.opened = 0
         circuit.open_until = None
 
@@ -79,6 +100,8 @@ class ProviderLimits:
         """The provider is away, wants to be left alone, or refuses the app itself."""
         circuit = self._circuit(provider_config_id)
         circuit.failures += 1
+        if not app_wide and circuit.failures % _COMPLAINS_AFTER == 0:
+            circuit.slots.complained()
         if not app_wide and circuit.failures < _OPENS_AFTER and circuit.open_until is None:
             return
         now = self._clock.now()
@@ -94,7 +117,7 @@ class ProviderLimits:
     def _circuit(self, provider_config_id: UUID) -> _Circuit:
         circuit = self._circuits.get(provider_config_id)
         if circuit is None:
-            circuit = _Circuit(asyncio.Semaphore(self._concurrency))
+            circuit = _Circuit(Slots(self._clock, first=self._concurrency, most=self._most))
             self._circuits[provider_config_id] = circuit
         return circuit
 

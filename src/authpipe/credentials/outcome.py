@@ -34,3 +34,5 @@ class Refreshed(StrEnum):
 REVOKED = "revoked"
 OUTCOME_UNKNOWN = "refresh_outcome_unknown"
 GIVEN_UP = frozenset({REVOKED, OUTCOME_UNKNOWN})
+#: The reason when the provider refuses a credential that nothing but a person can replace.
+REJECTED = "rejected"

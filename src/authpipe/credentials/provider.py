@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from functools import lru_cache
 from uuid import UUID
@@ -122,5 +123,38 @@ class Providers:
             app_credential_context(config.environment_id, config.provider_config_id),
         )
 
+    def for_a_while(self) -> ProvidersForAWhile:
+        """These providers for one batch of refreshes: each config is read, and each secret decrypted, once."""
+        return ProvidersForAWhile(self)
+
     def _definition_at(self, provider: str, base_url: str | None) -> ProviderDefinition:
         return definition_at(self._catalog.get(provider), base_url)
+
+
+class ProvidersForAWhile:
+    """Provider configs, and our clients with their secrets, for as long as one batch is worked on.
+
+    What fails fails for everybody in the batch, and is tried again in the next.
+    """
+
+    def __init__(self, providers: Providers) -> None:
+        self._providers = providers
+        self._configs: dict[tuple[UUID, UUID], asyncio.Task[Provider]] = {}
+        self._clients: dict[tuple[UUID, UUID], asyncio.Task[Client]] = {}
+
+    async def by_id(self, environment_id: UUID, provider_config_id: UUID) -> Provider:
+        """As :meth:`Providers.by_id`."""
+        place = (environment_id, provider_config_id)
+        task = self._configs.get(place)
+        if task is None:
+            task = self._configs[place] = asyncio.create_task(self._providers.by_id(*place))
+        # Shielded: one that is cancelled must not take it from the others.
+        return task.result() if task.done() else await asyncio.shield(task)
+
+    async def client(self, provider: Provider) -> Client:
+        """As :meth:`Providers.client`."""
+        place = (provider.config.environment_id, provider.config.provider_config_id)
+        task = self._clients.get(place)
+        if task is None:
+            task = self._clients[place] = asyncio.create_task(self._providers.client(provider))
+        return task.result() if task.done() else await asyncio.shield(task)

@@ -11,7 +11,7 @@ from authpipe.credentials.contexts import refresh_context, secret_context
 from authpipe.credentials.failures import RefreshJudgement
 from authpipe.credentials.limits import NotAsked, ProviderLimits
 from authpipe.credentials.outcome import Refreshed, Step
-from authpipe.credentials.provider import Provider, Providers
+from authpipe.credentials.provider import Provider, Providers, ProvidersForAWhile
 from authpipe.credentials.schedule import refresh_due_at
 from authpipe.credentials.spool import SpoolRecord
 from authpipe.credentials.spool_replay import SpoolReplay
@@ -79,8 +79,14 @@ class RefreshEngine:
             database=database, limits=limits, clock=clock, metrics=metrics, spread=self._spread
         )
 
-    async def attempt(self, credential: StoredCredential) -> Refreshed:
-        """Refresh a credential whose lease the caller holds.
+    def batch(self) -> ProvidersForAWhile:
+        """Providers for credentials that were claimed together; hold it no longer than their attempts take."""
+        return self._providers.for_a_while()
+
+    async def attempt(
+        self, credential: StoredCredential, providers: ProvidersForAWhile | None = None
+    ) -> Refreshed:
+        """Refresh a credential whose lease the caller holds, one of a :meth:`batch` or by itself.
 
         Raises only what the database raises while it is away, and never after the provider answered: from
         then on the answer is on disk and will be committed.
@@ -88,11 +94,13 @@ class RefreshEngine:
         with traces.span(
             "refresh.attempt", provider=credential.provider, credential_id=credential.credential_id
         ) as span:
-            refreshed = await self._attempt(credential)
+            refreshed = await self._attempt(credential, providers or self._providers)
             span.set(outcome=refreshed.value)
             return refreshed
 
-    async def _attempt(self, credential: StoredCredential) -> Refreshed:
+    async def _attempt(
+        self, credential: StoredCredential, providers: Providers | ProvidersForAWhile
+    ) -> Refreshed:
         self._observe(Step.CLAIMED, credential)
         # After an outage longer than the lease: the answer is here, and its token must not be used twice.
         held = await self._replay.held(credential)
@@ -100,10 +108,10 @@ class RefreshEngine:
             return held
         place = (credential.environment_id, credential.tenant_id)
         try:
-            provider = await self._providers.by_id(credential.environment_id, credential.provider_config_id)
+            provider = await providers.by_id(credential.environment_id, credential.provider_config_id)
             # Taken before the call: the answer must be encrypted even if the database goes away meanwhile.
             sealer = await self._vault.sealer(*place, encryptions=2)
-            grant = await self._ask(provider, credential)
+            grant = await self._ask(provider, providers, credential)
         except AuthpipeError as error:
             return await self._judgement.failed(credential, error)
         self._limits.succeeded(credential.provider_config_id)
@@ -122,12 +130,16 @@ class RefreshEngine:
         if provider.config.problem is not None:
             await self._judgement.recovered(provider.config)
         self._metrics.refreshes.labels(credential.provider, outcome).inc()
+        if credential.expires_at is not None and self._clock.now() >= credential.expires_at:
+            self._metrics.refreshed_too_late.inc()
         if credential.refresh_due_at is not None:
             late = (self._clock.now() - credential.refresh_due_at).total_seconds()
             self._metrics.refresh_lateness.observe(max(late, 0.0))
         return Refreshed(outcome)
 
-    async def _ask(self, provider: Provider, credential: StoredCredential) -> TokenGrant:
+    async def _ask(
+        self, provider: Provider, providers: Providers | ProvidersForAWhile, credential: StoredCredential
+    ) -> TokenGrant:
         side = provider.side(
             SideName.CONNECTION if credential.owner_kind is OwnerKind.CONNECTION else SideName.INSTALLATION
         )
@@ -137,7 +149,7 @@ class RefreshEngine:
             credential.refresh_ciphertext,
             refresh_context(credential.environment_id, credential.tenant_id, credential.credential_id),
         )
-        client = await self._providers.client(provider)
+        client = await providers.client(provider)
         request = refresh_request(provider.oauth, client, refresh_token=refresh_token)
         async with self._limits.slot(credential.provider_config_id):
             self._check_lease(credential)

@@ -33,7 +33,10 @@ from authpipe.vault.vault import Vault
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialRequest:
-    """What a caller asks for, within one environment."""
+    """What a caller asks for, within one environment.
+
+    ``credential_id`` takes this one and no other of those that match the rest.
+    """
 
     provider: str
     tenant_id: str
@@ -42,6 +45,7 @@ class CredentialRequest:
     installation_id: UUID | None = None
     label: str | None = None
     kind: CredentialKind | None = None
+    credential_id: UUID | None = None
 
 
 class CredentialReader:
@@ -113,6 +117,10 @@ class CredentialReader:
                 label=request.label,
                 kind=None if request.kind is None else request.kind.value,
             )
+        if request.credential_id is not None:
+            rows = [row for row in rows if row["credential_id"] == request.credential_id]
+            if not rows:
+                raise NotConnected("the credential was replaced or removed meanwhile")
         if not rows:
             # An unknown provider is a clearer answer than "not connected".
             self._catalog.get(request.provider)

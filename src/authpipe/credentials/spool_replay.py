@@ -4,38 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from uuid import UUID
 
-from authpipe.credentials.outcome import GIVEN_UP, Refreshed
+from authpipe.credentials.commits import Commits
+from authpipe.credentials.outcome import Refreshed
 from authpipe.credentials.spool import Receipt, Spool, SpoolRecord
 from authpipe.domain.clock import Clock
-from authpipe.domain.connection import ConnectionStatus, InstallationStatus
-from authpipe.domain.credential import OwnerKind, StoredCredential
-from authpipe.domain.event import ActorKind, Origin
-from authpipe.events.record import record as record_event
-from authpipe.events.types import EventType
+from authpipe.domain.credential import StoredCredential
 from authpipe.store.database import Database, is_outage
-from authpipe.store.transaction import Transaction
-from authpipe.telemetry import traces
 from authpipe.telemetry.logs import get_logger
 from authpipe.telemetry.metrics import Metrics
-from authpipe.vault.envelope import key_id_of
 
 #: Seconds between two tries while the database is away.
 RETRY_S = 0.5
 
 _log = get_logger(__name__)
-_origin = Origin(actor_kind=ActorKind.WORKER)
 
 
 class SpoolReplay:
     """Every answer a provider gave is on disk before the database is told, and stays until it was told."""
 
     def __init__(self, database: Database, spool: Spool, clock: Clock, metrics: Metrics) -> None:
-        self._database = database
         self._spool = spool
-        self._clock = clock
         self._metrics = metrics
-        self._pending: dict[asyncio.Task[None], SpoolRecord] = {}
+        self._commits = Commits(database, clock)
+        #: What the database did not take yet; a credential whose lease was lost may have two answers.
+        self._pending: dict[tuple[UUID, int], list[tuple[SpoolRecord, Receipt | None]]] = {}
+        self._retrying: asyncio.Task[None] | None = None
 
     async def write(
         self, record: SpoolRecord, credential: StoredCredential, *, spooled: Callable[[], None]
@@ -53,7 +48,7 @@ class SpoolReplay:
         spooled()
         self._metrics.spool_records.set(self._spool.outstanding)
         try:
-            outcome = await self._commit(record, credential)
+            outcome = await self._commits.write(record, credential)
         except Exception as error:  # noqa: BLE001  # whatever it was, the answer is the only one there is
             level = _log.warning if is_outage(error) else _log.error
             level(
@@ -61,9 +56,10 @@ class SpoolReplay:
                 credential_id=str(record.credential_id),
                 error=type(error).__name__,
             )
-            task = asyncio.create_task(self._commit_later(record, receipt))
-            self._pending[task] = record
-            task.add_done_callback(self._pending.pop)
+            key = (record.credential_id, record.version)
+            self._pending.setdefault(key, []).append((record, receipt))
+            if self._retrying is None or self._retrying.done():
+                self._retrying = asyncio.create_task(self._retry())
             return Refreshed.SPOOLED
         self._settle(receipt)
         return outcome
@@ -73,12 +69,8 @@ class SpoolReplay:
 
         Raises what the database raises while it is away.  None: there is no such answer.
         """
-        place = (credential.environment_id, credential.tenant_id, credential.credential_id)
-        for record in list(self._pending.values()):
-            if (record.environment_id, record.tenant_id, record.credential_id) == place and (
-                record.version == credential.version
-            ):
-                return await self._commit(record, None)
+        for record, _ in self._pending.get((credential.credential_id, credential.version), ()):
+            return await self._commits.write_late(record)
         return None
 
     async def adopt(self) -> int:
@@ -91,7 +83,7 @@ class SpoolReplay:
         for orphan in self._spool.orphans():
             try:
                 for record in orphan.records():
-                    outcome = await self._commit(record, None)
+                    outcome = await self._commits.write_late(record)
                     count += 1
                     _log.info(
                         "replayed a spooled credential",
@@ -114,15 +106,14 @@ class SpoolReplay:
 
     async def drain(self) -> None:
         """Wait until every record of this process is in the database."""
-        while self._pending:
-            await asyncio.wait(list(self._pending))
+        while self._retrying is not None and not self._retrying.done():
+            await asyncio.wait([self._retrying])
 
     async def close(self) -> None:
         """Stop retrying.  What is still outstanding stays on disk for the next process."""
-        for task in list(self._pending):
-            task.cancel()
-        if self._pending:
-            await asyncio.wait(list(self._pending))
+        if self._retrying is not None:
+            self._retrying.cancel()
+            await asyncio.wait([self._retrying])
         self._spool.close()
 
     def _settle(self, receipt: Receipt | None) -> None:
@@ -130,113 +121,22 @@ class SpoolReplay:
             self._spool.settle(receipt)
         self._metrics.spool_records.set(self._spool.outstanding)
 
-    async def _commit_later(self, record: SpoolRecord, receipt: Receipt | None) -> None:
-        while True:
+    async def _retry(self) -> None:
+        """Offer what waits again and again; while the database is away, one of it at a time."""
+        while self._pending:
             await asyncio.sleep(RETRY_S)
-            try:
-                await self._commit(record, None)
-            except Exception as error:  # noqa: BLE001  # an outage ends; anything else must not lose the record
-                if not is_outage(error):
+            for key in list(self._pending):
+                # Behind the others: what fails by itself, in whatever way, stands in nobody's way.
+                waiting = self._pending[key] = self._pending.pop(key)
+                try:
+                    while waiting:
+                        record, receipt = waiting[0]
+                        await self._commits.write_late(record)
+                        waiting.pop(0)
+                        self._settle(receipt)
+                except Exception as error:  # noqa: BLE001  # an outage ends; anything else loses no record
+                    if is_outage(error):
+                        break
                     _log.error("a spooled credential cannot be committed", error=type(error).__name__)
-                continue
-            self._settle(receipt)
-            return
-
-    async def _commit(self, record: SpoolRecord, leased: StoredCredential | None) -> Refreshed:
-        """Compare and swap on the version.
-
-        The lease is not asked for: one that ran out does not make the answer worse.  While the version
-        stands nobody has stored anything newer, and the provider may have ended the old refresh token.
-        """
-        with traces.span("refresh.commit", credential_id=record.credential_id) as span:
-            outcome = await self._swap(record, leased)
-            span.set(outcome=outcome.value)
-            return outcome
-
-    async def _swap(self, record: SpoolRecord, leased: StoredCredential | None) -> Refreshed:
-        async with self._database.tenant(record.environment_id, record.tenant_id) as transaction:
-            stored = leased or await transaction.credentials.get(
-                record.environment_id, record.tenant_id, record.credential_id
-            )
-            if stored is None or stored.version != record.version:
-                return Refreshed.SUPERSEDED
-            if leased is None and not await self._keys_held(transaction, record):
-                return Refreshed.SUPERSEDED
-            committed = await transaction.credentials.commit_refresh(stored, record.secrets)
-            if committed is None:
-                _log.info("a late refresh lost to a newer one", credential_id=str(record.credential_id))
-                return Refreshed.SUPERSEDED
-            await self._tell(transaction, committed, record)
-        return Refreshed.REFRESHED
-
-    async def _keys_held(self, transaction: Transaction, record: SpoolRecord) -> bool:
-        """Keep the keys of an answer that comes late, perhaps by weeks, from being destroyed meanwhile."""
-        secrets = (record.secrets.secret_ciphertext, record.secrets.refresh_ciphertext)
-        key_ids = {key_id_of(ciphertext) for ciphertext in secrets if ciphertext is not None}
-        if await transaction.data_keys.hold(record.environment_id, record.tenant_id, key_ids):
-            return True
-        _log.error(
-            "the key of a spooled credential was destroyed; it cannot be used",
-            credential_id=str(record.credential_id),
-        )
-        return False
-
-    async def _tell(
-        self, transaction: Transaction, credential: StoredCredential, record: SpoolRecord
-    ) -> None:
-        now = self._clock.now()
-        place = (credential.environment_id, credential.tenant_id, credential.owner_id)
-        # Looked at without a lock: a reconnect locks connection, then credential, the other way.
-        connection = None
-        if credential.owner_kind is OwnerKind.CONNECTION:
-            connection = await transaction.connections.get(*place)
-        whose = {} if connection is None or connection.user_id is None else {"user_id": connection.user_id}
-        await record_event(
-            transaction,
-            EventType.CREDENTIAL_REFRESHED,
-            environment_id=credential.environment_id,
-            tenant_id=credential.tenant_id,
-            object_kind="credential",
-            object_id=credential.credential_id,
-            origin=_origin,
-            at=now,
-            data={
-                "provider": credential.provider,
-                f"{credential.owner_kind.value}_id": str(credential.owner_id),
-                **whose,
-                "version": credential.version,
-                "expires_at": None if credential.expires_at is None else credential.expires_at.isoformat(),
-            },
-        )
-        # The answer may have arrived after the connection was given up for lack of it.
-        if credential.owner_kind is OwnerKind.CONNECTION:
-            if connection is None or not (
-                connection.status is ConnectionStatus.NEEDS_REAUTH and connection.status_reason in GIVEN_UP
-            ):
-                return
-            await transaction.connections.set_status(
-                *place, status=ConnectionStatus.ACTIVE, reason=None, at=now
-            )
-            recovered = EventType.CONNECTION_RECOVERED
-        else:
-            installation = await transaction.installations.get(*place)
-            if installation is None or not (
-                installation.status is InstallationStatus.NEEDS_REAUTH
-                and installation.status_reason in GIVEN_UP
-            ):
-                return
-            await transaction.installations.set_status(
-                *place, status=InstallationStatus.ACTIVE, reason=None, at=now
-            )
-            recovered = EventType.INSTALLATION_RECOVERED
-        await record_event(
-            transaction,
-            recovered,
-            environment_id=credential.environment_id,
-            tenant_id=credential.tenant_id,
-            object_kind=credential.owner_kind.value,
-            object_id=credential.owner_id,
-            origin=_origin,
-            at=now,
-            data={"provider": credential.provider, **whose, "reason": "refreshed"},
-        )
+                else:
+                    del self._pending[key]

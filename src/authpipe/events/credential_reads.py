@@ -32,7 +32,7 @@ LARGEST_BACKLOG_READS = 200_000
 CLOSE_S = 10.0
 
 _Key = tuple[
-    UUID, str | None, UUID | None, str, str | None, UUID | str | None, str | None, str | None,
+    UUID, str | None, UUID | None, str | None, str | None, UUID | str | None, str | None, str | None,
     ActorKind, str | None, str | None, Outcome, str | None,
 ]  # fmt: skip
 _Read = tuple[str | None, datetime]
@@ -94,7 +94,7 @@ class CredentialReads:
         environment_id: UUID,
         *,
         tenant_id: str | None,
-        provider: str,
+        provider: str | None,
         credential_id: UUID | None,
         owner_kind: str | None,
         owner_id: UUID | str | None,
@@ -107,6 +107,7 @@ class CredentialReads:
         """Remember one read, or one try.  Never waits, never raises, and writes nothing itself.
 
         ``credential_id`` and the owner are None for what was not found; ``code`` is the error's.
+        ``provider`` may be None where the owner is known.
         """
         key = (
             environment_id, tenant_id, credential_id, provider, owner_kind, owner_id, user_id, kind,
@@ -211,7 +212,7 @@ def _event(key: _Key, reads: list[_Read]) -> Event:
     elif owner_kind is not None and owner_id is not None:
         object_kind, object_id = owner_kind, str(owner_id)
     else:
-        object_kind, object_id = "provider", provider
+        object_kind, object_id = "provider", str(provider)
     return Event(
         event_id=new_id(),
         environment_id=environment_id,

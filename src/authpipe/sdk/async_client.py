@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
+import os
+import weakref
+from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from authpipe.sdk.async_driver import AsyncDriver, LoopState
-from authpipe.sdk.cache import Entry, Key, Verdict
+from authpipe.sdk.async_upkeep import AsyncUpkeep
+from authpipe.sdk.cache import Verdict
+from authpipe.sdk.changes import Key
 from authpipe.sdk.clock import Clock, SystemClock
 from authpipe.sdk.core import Core
 from authpipe.sdk.credential import Credential, CredentialFor
 from authpipe.sdk.errors import AuthpipeError
 from authpipe.sdk.forking import survive_fork
+from authpipe.sdk.objects import Warmed
 from authpipe.sdk.resources import Awaited, Connections, ConnectSessions, Credentials, Installations
 from authpipe.sdk.settings import read_settings
+from authpipe.sdk.snapshot import snapshot_of
 
 if TYPE_CHECKING:
     import httpx2
-
-logger = logging.getLogger("authpipe.sdk")
 
 
 class AsyncAuthpipe:
@@ -36,6 +41,7 @@ class AsyncAuthpipe:
         "_driver",
         "_elapsed",
         "_look_up",
+        "_upkeep",
         "connect_sessions",
         "connections",
         "credentials",
@@ -51,6 +57,9 @@ class AsyncAuthpipe:
         max_staleness_s: float = 60.0,
         refetch_retry_s: float = 5.0,
         max_entries: int = 10_000,
+        negative_s: float = 2.0,
+        stream: bool | None = None,
+        snapshot: str | os.PathLike[str] | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -61,9 +70,15 @@ class AsyncAuthpipe:
             max_staleness_s=max_staleness_s,
             refetch_retry_s=refetch_retry_s,
             max_entries=max_entries,
+            negative_s=negative_s,
+            stream=stream,
+            snapshot=snapshot,
         )
         self._core = Core(settings, SystemClock() if clock is None else clock)
         self._driver = AsyncDriver(settings, transport)
+        kept = snapshot_of(self._core.cache, settings, self._core.clock)
+        self._upkeep = AsyncUpkeep(self._core, self._driver, kept, self._prefetch)
+        self._core.tend = self._upkeep.tend
         # Bound once: the hit path is these two calls.
         self._look_up = self._core.cache.entries.get
         self._elapsed = self._core.clock.elapsed
@@ -73,6 +88,7 @@ class AsyncAuthpipe:
         self.installations = Installations(performer)
         self.credentials = Credentials(performer)
         survive_fork(self)
+        weakref.finalize(self, self._driver.let_go).atexit = False
 
     async def get_credential(
         self,
@@ -92,13 +108,26 @@ class AsyncAuthpipe:
             return entry.credential
         verdict, entry = self._core.cache.judge(key, self._elapsed())
         if entry is None or verdict is Verdict.WAIT:
-            return await self._shared(key, entry)
+            refusal = self._core.cache.refusal(key, self._elapsed())
+            if refusal is not None:
+                raise refusal
+            return await self._shared(key, lambda: self._driver.pump(self._core.obtain(key, entry)))
         if verdict is Verdict.SERVE_AND_REFETCH:
-            self._refetch_in_background(key, entry)
+            self._upkeep.in_background(self._driver.pump(self._core.refetch(key, entry)))
         return entry.credential
+
+    async def report_rejected(self, credential: Credential) -> Credential:
+        """As :meth:`authpipe.Authpipe.report_rejected`; tasks that report the same one share a request."""
+        flight = ("rejected", credential.credential_id, credential.version)
+        return await self._shared(flight, lambda: self._driver.pump(self._core.report_rejected(credential)))
+
+    async def warm(self, requests: Sequence[Mapping[str, Any]]) -> Warmed:
+        """As :meth:`authpipe.Authpipe.warm`."""
+        return await self._driver.pump(self._core.warm(requests))
 
     async def aclose(self) -> None:
         """Forget every credential, cancel background tasks and close this loop's connections."""
+        await self._upkeep.last_save()
         self._core.cache.close()
         await self._driver.close()
 
@@ -117,13 +146,15 @@ class AsyncAuthpipe:
         settings = self._core.settings
         return f"{type(self).__name__}(url={settings.url!r}, api_key='{settings.masked_key}')"
 
-    async def _shared(self, key: Key, entry: Entry | None) -> Credential:
-        # The fetch is a task of its own, so that a caller who is cancelled takes nobody else down.
+    async def _shared(
+        self, key: Hashable, attempt: Callable[[], Coroutine[Any, Any, Credential]]
+    ) -> Credential:
+        # The attempt is a task of its own, so that a caller who is cancelled takes nobody else down.
         state = self._driver.state()
         task = state.flights.get(key)
         first = task is None
         if task is None:
-            task = asyncio.create_task(self._driver.pump(self._core.obtain(key, entry)))
+            task = asyncio.create_task(attempt())
             state.flights[key] = task
             task.add_done_callback(lambda landed: _land(state, key, landed))
         try:
@@ -133,27 +164,20 @@ class AsyncAuthpipe:
                 raise
             raise error.for_another_waiter() from None
 
-    def _refetch_in_background(self, key: Key, entry: Entry) -> None:
-        state = self._driver.state()
-        task = asyncio.create_task(self._driver.pump(self._core.refetch(key, entry)))
-        # The event loop keeps only weak references to tasks.
-        state.tasks.add(task)
-        task.add_done_callback(lambda ended: _end(state, ended))
+    async def _prefetch(self, key: Key) -> None:
+        # A caller who comes meanwhile joins, and hears what went wrong.
+        with contextlib.suppress(AuthpipeError):
+            await self._shared(key, lambda: self._driver.pump(self._core.obtain(key, None)))
 
     def _after_fork(self) -> None:
         self._core.cache.after_fork()
         self._driver.after_fork()
+        self._upkeep.after_fork()
 
 
-def _land(state: LoopState, key: Key, task: asyncio.Task[Credential]) -> None:
+def _land(state: LoopState, key: Hashable, task: asyncio.Task[Credential]) -> None:
     if state.flights.get(key) is task:
         del state.flights[key]
     if not task.cancelled():
         # Retrieved, so that a failure nobody waited for any more is not reported as never retrieved.
         task.exception()
-
-
-def _end(state: LoopState, task: asyncio.Task[Any]) -> None:
-    state.tasks.discard(task)
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.error("a background refetch failed unexpectedly", exc_info=error)

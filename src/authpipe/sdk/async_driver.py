@@ -6,11 +6,10 @@ import asyncio
 import contextlib
 import threading
 import weakref
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from authpipe.sdk.cache import Key
 from authpipe.sdk.credential import Credential
 from authpipe.sdk.exchange import LARGEST_ANSWER, Answer, NoAnswer, Outcome, Request, Sleep, Steps
 from authpipe.sdk.settings import Settings
@@ -31,12 +30,17 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class LoopState:
-    """What belongs to one event loop: its connections, its fetches under way, its background tasks."""
+    """What belongs to one event loop: its connections, its fetches under way, its background tasks.
+
+    ``stream`` follows the change stream, ``saving`` waits to write the snapshot.
+    """
 
     http: httpx2.AsyncClient
     closing: AsyncGenerator[None, None]
-    flights: dict[Key, asyncio.Task[Credential]] = field(default_factory=dict)
+    flights: dict[Hashable, asyncio.Task[Credential]] = field(default_factory=dict)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    stream: asyncio.Task[None] | None = None
+    saving: asyncio.Task[None] | None = None
 
 
 class AsyncDriver:
@@ -54,6 +58,11 @@ class AsyncDriver:
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopState] = (
             weakref.WeakKeyDictionary()
         )
+
+    @property
+    def closed(self) -> bool:
+        """Whether there is anything left to be done."""
+        return self._closed
 
     def state(self) -> LoopState:
         """The running loop's own state.  Raises RuntimeError when closed."""
@@ -89,18 +98,32 @@ class AsyncDriver:
             steps.close()
 
     async def close(self) -> None:
-        """Cancel this loop's background tasks and close its connections.  Later requests raise."""
+        """Cancel this loop's tasks, and the streams of others, and close its connections.
+
+        Later requests raise.
+        """
         with self._lock:
             self._closed = True
             state = self._loops.pop(asyncio.get_running_loop(), None)
+            self.let_go()
             self._loops.clear()
         if state is None:
             return
-        tasks = {*state.tasks, *state.flights.values()}
+        lasting = {task for task in (state.stream, state.saving) if task is not None}
+        tasks = {*state.tasks, *state.flights.values(), *lasting}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await state.closing.aclose()
+
+    def let_go(self) -> None:
+        """Have the streams of all loops end soon.  Takes no lock, so that a finalizer may call it."""
+        for loop, state in list(self._loops.items()):
+            for task in (state.stream, state.saving):
+                # A loop that has been closed has ended its tasks.
+                with contextlib.suppress(RuntimeError):
+                    if task is not None:
+                        loop.call_soon_threadsafe(task.cancel)
 
     async def _send(self, request: Request) -> Answer | NoAnswer:
         http = self.state().http

@@ -38,6 +38,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from authpipe.sdk.changes import (
     Change,
+    Dead,
     Key,
     KeyRefused,
     Owners,
@@ -203,7 +204,7 @@ class CredentialCache:
             if isinstance(error, AuthenticationFailed):
                 self._tell(KeyRefused())
             elif isinstance(error, ReauthorizationRequired) and (named := _owners(error)):
-                self._tell(Owners(named))
+                self._tell(Dead(named))
             if not self._closed and not outdated:
                 self._refusals.keep(key, error, now)
 
@@ -331,7 +332,7 @@ class CredentialCache:
 
     def _confirm(self, entry: Entry) -> None:
         for stream in self._streams:
-            if stream.since <= entry.asked_at and stream.heard_at > entry.confirmed_at:
+            if stream.since < entry.asked_at and stream.heard_at > entry.confirmed_at:
                 entry.confirmed_at = stream.heard_at
 
     def _used(self, key: Key, entry: Entry, now: float) -> None:
@@ -383,9 +384,7 @@ class CredentialCache:
 
 def _replaces(fetched: Fetched, known: Entry) -> bool:
     # What was asked for later is newer, whenever it arrives; and so is a later version.
-    if newer_version(fetched.credential, known.credential):
-        return True
-    return fetched.asked_at >= known.asked_at and not newer_version(known.credential, fetched.credential)
+    return fetched.asked_at >= known.asked_at or newer_version(fetched.credential, known.credential)
 
 
 def _owners(error: ReauthorizationRequired) -> frozenset[str]:

@@ -100,7 +100,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """Connections or installations that this client itself changed, or was refused for."""
+    """Connections or installations that this client itself changed."""
 
     identifiers: frozenset[str]
 
@@ -111,6 +111,15 @@ class Owners:
     def concerns_refusal(self, key: Key) -> bool:
         """All: what was just connected need not be what the refusal was about, and it is cheap."""
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class Dead(Owners):
+    """Connections or installations that the server refused to give a credential of."""
+
+    def concerns_refusal(self, key: Key) -> bool:
+        """None: nothing became available."""
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import os
+import weakref
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from authpipe.sdk.cache import Entry, Key, Verdict
+from authpipe.sdk.cache import Verdict
+from authpipe.sdk.changes import Key
 from authpipe.sdk.clock import Clock, SystemClock
 from authpipe.sdk.core import Core
 from authpipe.sdk.credential import Credential, CredentialFor
+from authpipe.sdk.entry import Entry
+from authpipe.sdk.errors import AuthpipeError
 from authpipe.sdk.forking import survive_fork
+from authpipe.sdk.objects import Warmed
 from authpipe.sdk.resources import Connections, ConnectSessions, Credentials, Installations, Now
 from authpipe.sdk.settings import read_settings
+from authpipe.sdk.snapshot import snapshot_of
 from authpipe.sdk.sync_driver import SyncDriver
-from authpipe.sdk.threads import Flights, Refetcher
+from authpipe.sdk.sync_upkeep import SyncUpkeep
+from authpipe.sdk.threads import Flights
 
 if TYPE_CHECKING:
     import httpx2
@@ -23,12 +34,17 @@ class Authpipe:
     """A client of one environment of one Authpipe server.  Make one per process and share it.
 
     Thread-safe; usable after ``fork``; no connection before the first request and no thread before the first
-    refetch.  Use as a context manager or call :meth:`close`.
+    credential is cached.  Use as a context manager or call :meth:`close`.
 
     ``url`` and ``api_key`` default to ``AUTHPIPE_URL`` and ``AUTHPIPE_API_KEY``.  ``timeout_s`` bounds one
     call with all its retries.  ``max_staleness_s`` is how long a cached credential is used before the server
     is asked whether it still stands (in the background), ``refetch_retry_s`` the pause between two such
-    questions that brought nothing new, ``max_entries`` how many credentials are kept.  ``transport`` is an
+    questions that brought nothing new, ``max_entries`` how many credentials are kept, ``negative_s`` how long
+    a NotConnected, ReauthorizationRequired or AmbiguousConnection is repeated without asking.
+
+    ``stream`` (``AUTHPIPE_STREAM``, on) has the server tell of changes, which are effective here at once;
+    while that works nothing has to be asked again.  ``snapshot`` (``AUTHPIPE_SNAPSHOT``, none) names a file
+    that keeps the cache, encrypted, over a restart; it needs ``authpipe[snapshot]``.  ``transport`` is an
     httpx2 transport of your own (it must be usable after a fork, if you fork); ``clock`` replaces the
     machine's clocks.
 
@@ -42,7 +58,7 @@ class Authpipe:
         "_elapsed",
         "_flights",
         "_look_up",
-        "_refetcher",
+        "_upkeep",
         "connect_sessions",
         "connections",
         "credentials",
@@ -58,6 +74,9 @@ class Authpipe:
         max_staleness_s: float = 60.0,
         refetch_retry_s: float = 5.0,
         max_entries: int = 10_000,
+        negative_s: float = 2.0,
+        stream: bool | None = None,
+        snapshot: str | os.PathLike[str] | None = None,
         transport: httpx2.BaseTransport | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -68,11 +87,16 @@ class Authpipe:
             max_staleness_s=max_staleness_s,
             refetch_retry_s=refetch_retry_s,
             max_entries=max_entries,
+            negative_s=negative_s,
+            stream=stream,
+            snapshot=snapshot,
         )
         self._core = Core(settings, SystemClock() if clock is None else clock)
         self._driver = SyncDriver(settings, transport)
         self._flights: Flights[Credential] = Flights()
-        self._refetcher = Refetcher(self._refetch)
+        kept = snapshot_of(self._core.cache, settings, self._core.clock)
+        self._upkeep = SyncUpkeep(self._core, self._driver, kept, self._prefetch)
+        self._core.tend = self._upkeep.tend
         # Bound once: the hit path is these two calls.
         self._look_up = self._core.cache.entries.get
         self._elapsed = self._core.clock.elapsed
@@ -82,6 +106,7 @@ class Authpipe:
         self.installations = Installations(performer)
         self.credentials = Credentials(performer)
         survive_fork(self)
+        weakref.finalize(self, self._upkeep.let_go).atexit = False
 
     def get_credential(
         self,
@@ -97,8 +122,8 @@ class Authpipe:
         """A credential that works now, from memory wherever possible.
 
         ``credential_for="any"`` prefers the user's own credential and falls back to the installation's.
-        ``installation_id`` or ``label`` choose where a tenant has several.  An answer is at most twice
-        ``max_staleness_s`` old, older only while the server is away, and never expired.
+        ``installation_id`` or ``label`` choose where a tenant has several.  An answer was known to be good at
+        most twice ``max_staleness_s`` ago, longer only while the server is away, and is never expired.
 
         Raises ReauthorizationRequired, NotConnected, AmbiguousConnection, ProviderUnavailable,
         AuthpipeUnavailable (server away and nothing unexpired in memory), AuthenticationFailed,
@@ -110,10 +135,34 @@ class Authpipe:
             return entry.credential
         return self._served(key) or self._flights.share(key, lambda: self._obtain(key))
 
+    def report_rejected(self, credential: Credential) -> Credential:
+        """The credential to use instead of one that its provider has just refused (401).
+
+        Every cached copy of it is dropped, and the server refreshes it, or asks the provider whether it is
+        really dead: once, however many threads and processes report it.  The result may be the same version
+        when the provider says that it is alive: then the refusal was about something else, such as a scope.
+
+        Raises ReauthorizationRequired when it is dead, and otherwise what :meth:`get_credential` raises.
+        """
+        flight = ("rejected", credential.credential_id, credential.version)
+        return self._flights.share(flight, lambda: self._driver.pump(self._core.report_rejected(credential)))
+
+    def warm(self, requests: Sequence[Mapping[str, Any]]) -> Warmed:
+        """Fill the cache with many credentials, 100 in each request to the server.
+
+        Each item holds the arguments of one :meth:`get_credential` call; what is cached and fresh is not
+        fetched again.  What one of them cannot have is in the result's ``errors``.
+
+        Raises AuthpipeUnavailable, AuthenticationFailed, InvalidRequest and the like where a whole request
+        fails (earlier ones keep their effect), and TypeError for an item with other arguments.
+        """
+        return self._driver.pump(self._core.warm(requests))
+
     def close(self) -> None:
-        """Forget every credential, stop the thread and close the connections.  May be called twice."""
+        """Forget every credential, stop the threads and close the connections.  May be called twice."""
+        self._upkeep.last_save()
         self._core.cache.close()
-        self._refetcher.close()
+        self._upkeep.close()
         self._driver.close()
 
     def __enter__(self) -> Self:
@@ -134,9 +183,12 @@ class Authpipe:
     def _served(self, key: Key) -> Credential | None:
         verdict, entry = self._core.cache.judge(key, self._elapsed())
         if entry is None or verdict is Verdict.WAIT:
+            refusal = self._core.cache.refusal(key, self._elapsed())
+            if refusal is not None:
+                raise refusal
             return None
         if verdict is Verdict.SERVE_AND_REFETCH:
-            self._refetcher.submit(key, entry)
+            self._upkeep.background.submit(functools.partial(self._refetch, key, entry))
         return entry.credential
 
     def _obtain(self, key: Key) -> Credential:
@@ -146,8 +198,13 @@ class Authpipe:
     def _refetch(self, key: Key, entry: Entry) -> None:
         self._driver.pump(self._core.refetch(key, entry))
 
+    def _prefetch(self, key: Key) -> None:
+        # A caller who comes meanwhile joins, and hears what went wrong.
+        with contextlib.suppress(AuthpipeError):
+            self._flights.share(key, lambda: self._obtain(key))
+
     def _after_fork(self) -> None:
         self._core.cache.after_fork()
         self._driver.after_fork()
         self._flights.after_fork()
-        self._refetcher.after_fork()
+        self._upkeep.after_fork()

@@ -25,6 +25,11 @@ class Document:
             raise Malformed("(the whole answer)")
         self._fields: dict[str, Any] = value
 
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """The whole object, unchecked."""
+        return MappingProxyType(self._fields)
+
     def text(self, name: str) -> str:
         """The text in ``name``."""
         value = self._fields.get(name)

@@ -25,19 +25,24 @@ LARGEST_ANSWER = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What to send.  ``timeout_s`` (seconds) covers the whole of it, connecting and reading included."""
+    """What to send.  ``timeout_s`` (seconds) covers the whole of it, connecting and reading included.
+
+    ``same_twice`` marks a POST that may be repeated without an idempotency key, under which the server would
+    keep a copy of the answer.
+    """
 
     method: Literal["GET", "POST"]
     path: str
     query: tuple[tuple[str, str], ...] = ()
     body: Mapping[str, Any] | None = field(default=None, repr=False)
     idempotency_key: str | None = None
+    same_twice: bool = False
     timeout_s: float = 0.0
 
     @property
     def repeatable(self) -> bool:
         """Whether sending it twice has the effect of sending it once."""
-        return self.method == "GET" or self.idempotency_key is not None
+        return self.method == "GET" or self.same_twice or self.idempotency_key is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

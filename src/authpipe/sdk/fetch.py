@@ -5,39 +5,51 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from authpipe.sdk.cache import Fetched, Key
+from authpipe.sdk.changes import Key
 from authpipe.sdk.clock import Clock
 from authpipe.sdk.credential import Credential, SecretHeaders
 from authpipe.sdk.document import Document
-from authpipe.sdk.exchange import Persistence, Request, Steps, exchange
+from authpipe.sdk.entry import Fetched
+from authpipe.sdk.exchange import Answer, Persistence, Request, Steps, exchange
 from authpipe.sdk.problem import read_answer
 
-_QUERY = ("provider", "tenant_id", "user_id", "credential_for", "installation_id", "label", "kind")
+KEY_NAMES = ("provider", "tenant_id", "user_id", "credential_for", "installation_id", "label", "kind")
 
 # The Date header is cut to whole seconds, so the server may be up to this much further than it says.
 DATE_RESOLUTION_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class Read:
+    """A credential object as the server wrote it."""
+
     credential: Credential
     refetch_at: datetime | None
 
 
 def fetch(key: Key, clock: Clock, persistence: Persistence) -> Steps[Fetched]:
-    """Ask for the credential of ``key``.  Raises what the server answered.
-
-    Remaining life is ``expires_at`` minus the answer's own ``Date``, counted from before the request was
-    sent: the local wall clock may be wrong by hours without an expired credential being served.  Only an
-    answer without ``Date`` is measured against the local clock.
-    """
+    """Ask for the credential of ``key``.  Raises what the server answered."""
     request = Request(
         method="GET",
         path="/v1/credentials",
-        query=tuple((name, value) for name, value in zip(_QUERY, key, strict=True) if value is not None),
+        query=tuple((name, value) for name, value in zip(KEY_NAMES, key, strict=True) if value is not None),
     )
     answer = yield from exchange(request, clock, persistence)
-    read = read_answer(answer, _read)
+    return fetched_from(answer, clock)
+
+
+def fetched_from(answer: Answer, clock: Clock) -> Fetched:
+    """The credential that ``answer`` is.  Raises what the server answered instead."""
+    return timed(read_answer(answer, read_credential), answer, clock)
+
+
+def timed(read: Read, answer: Answer, clock: Clock) -> Fetched:
+    """``read`` with its remaining life.
+
+    That is ``expires_at`` minus the answer's own ``Date``, counted from before the request was sent: the
+    local wall clock may be wrong by hours without an expired credential being served.  Only an answer without
+    ``Date`` is measured against the local clock.
+    """
     told = answer.server_time()
     server_now = clock.wall() if told is None else told + DATE_RESOLUTION_S
     return Fetched(
@@ -52,8 +64,9 @@ def _seconds_until(moment: datetime | None, now: float) -> float | None:
     return None if moment is None else moment.timestamp() - now
 
 
-def _read(document: Document) -> _Read:
-    return _Read(
+def read_credential(document: Document) -> Read:
+    """From the server's JSON.  Raises Malformed."""
+    return Read(
         credential=Credential(
             credential=document.text("credential"),
             headers=SecretHeaders(document.text_mapping("headers")),

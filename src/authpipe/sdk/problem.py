@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from authpipe.sdk.document import Document, Malformed
@@ -65,6 +65,13 @@ def read_answer(answer: Answer, read: Callable[[Document], T], *, about_connecti
             status=answer.status,
         )
     raise _error(answer, value, request_id, about_connecting=about_connecting)
+
+
+def item_error(fields: Mapping[str, Any]) -> AuthpipeError:
+    """The error that one problem document among several results means."""
+    status = fields.get("status")
+    answer = Answer(status=status if isinstance(status, int) else 500, headers={}, body=b"")
+    return _error(answer, dict(fields), None, about_connecting=False)
 
 
 def _error(answer: Answer, value: object, request_id: str | None, *, about_connecting: bool) -> AuthpipeError:

@@ -1,4 +1,4 @@
-"""The server's definite no, kept for a moment: a page that asks in a loop does not ask the server each time."""
+"""The server's definite no, kept for a moment: who asks in a loop does not ask the server each time."""
 
 from __future__ import annotations
 

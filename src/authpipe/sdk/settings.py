@@ -1,10 +1,11 @@
-"""What a client is told once: where the server is, with which key, and how long to trust the cache."""
+"""What a client is told once: where the server is, with which key, and how far to trust the cache."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from authpipe.sdk.errors import ConfigurationError
@@ -20,6 +21,9 @@ class Settings:
     max_staleness_s: float
     refetch_retry_s: float
     max_entries: int
+    negative_s: float
+    stream: bool
+    snapshot: Path | None
 
     @property
     def masked_key(self) -> str:
@@ -36,9 +40,14 @@ def read_settings(
     max_staleness_s: float,
     refetch_retry_s: float,
     max_entries: int,
+    negative_s: float,
+    stream: bool | None,
+    snapshot: str | os.PathLike[str] | None,
     environ: Mapping[str, str] | None = None,
 ) -> Settings:
-    """Check the arguments, filling in ``AUTHPIPE_URL`` and ``AUTHPIPE_API_KEY`` from the environment.
+    """Check the arguments, filling in from the environment those that are None.
+
+    The variables are ``AUTHPIPE_URL``, ``AUTHPIPE_API_KEY``, ``AUTHPIPE_STREAM`` and ``AUTHPIPE_SNAPSHOT``.
 
     Raises ConfigurationError, one line that names the setting and what to do.
     """
@@ -59,8 +68,11 @@ def read_settings(
     _positive("timeout_s", timeout_s)
     _positive("refetch_retry_s", refetch_retry_s)
     _positive("max_entries", max_entries)
-    if not max_staleness_s >= 0:
-        raise ConfigurationError("max_staleness_s must be 0 or more seconds")
+    for name, value in (("max_staleness_s", max_staleness_s), ("negative_s", negative_s)):
+        if not value >= 0:
+            raise ConfigurationError(f"{name} must be 0 or more seconds")
+    if snapshot is None:
+        snapshot = environ.get("AUTHPIPE_SNAPSHOT", "").strip() or None
     return Settings(
         url=_checked_url(url),
         api_key=api_key,
@@ -68,7 +80,19 @@ def read_settings(
         max_staleness_s=max_staleness_s,
         refetch_retry_s=refetch_retry_s,
         max_entries=max_entries,
+        negative_s=negative_s,
+        stream=_switch("AUTHPIPE_STREAM", environ) if stream is None else stream,
+        snapshot=None if snapshot is None else Path(snapshot),
     )
+
+
+def _switch(name: str, environ: Mapping[str, str]) -> bool:
+    match environ.get(name, "").strip().lower():
+        case "" | "1" | "on" | "true" | "yes":
+            return True
+        case "0" | "off" | "false" | "no":
+            return False
+    raise ConfigurationError(f"{name} must be on or off")
 
 
 def _positive(name: str, value: float) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from authpipe.sdk.exchange import LARGEST_ANSWER, Answer, NoAnswer, Outcome, Request, Sleep, Steps
@@ -53,6 +55,21 @@ class SyncDriver:
             return result
         finally:
             steps.close()
+
+    @contextlib.contextmanager
+    def streaming(self) -> Iterator[httpx2.Client]:
+        """An HTTP client for one long answer.  Raises RuntimeError when closed.
+
+        Its connection is a new one, so that whoever waits on it can be interrupted from the moment it stands;
+        except with a transport of the user's, which is never closed for it.
+        """
+        if self._transport is not None:
+            yield self._open()
+            return
+        import httpx2
+
+        with httpx2.Client(**client_arguments(self._settings)) as http:
+            yield http
 
     def close(self) -> None:
         """Close the connections.  Later requests raise."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from authpipe._version import __version__
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 # An address that does not take the connection in this time is down; the rest of the deadline goes to a retry.
 CONNECT_TIMEOUT_S = 5.0
+
+STREAM_PATH = "/v1/stream"
+EVENT_STREAM = "text/event-stream"
 
 TOO_LARGE = NoAnswer("the answer is too large")
 TOO_LATE = NoAnswer("timed out")
@@ -50,6 +54,27 @@ def stream_arguments(settings: Settings, request: Request) -> dict[str, Any]:
         "headers": headers,
         "content": content,
         "timeout": httpx2.Timeout(request.timeout_s, connect=min(CONNECT_TIMEOUT_S, request.timeout_s)),
+    }
+
+
+def listening_arguments(settings: Settings, headers: Mapping[str, str], silence_s: float) -> dict[str, Any]:
+    """The arguments of the httpx2 client's ``stream`` for the change stream.
+
+    ``silence_s`` is how long nothing at all may be received.
+    """
+    import httpx2
+
+    return {
+        "method": "GET",
+        "url": settings.url + STREAM_PATH,
+        # Compression would hold events back until a block is full.
+        "headers": {
+            "Accept": EVENT_STREAM,
+            "Accept-Encoding": "identity",
+            "Cache-Control": "no-store",
+            **headers,
+        },
+        "timeout": httpx2.Timeout(silence_s, connect=CONNECT_TIMEOUT_S),
     }
 
 

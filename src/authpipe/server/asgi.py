@@ -16,6 +16,7 @@ from authpipe.server.observation import Observation
 from authpipe.server.proxies import ProxyAddresses
 from authpipe.server.services import api_services, page_services
 from authpipe.server.settings import load_settings
+from authpipe.server.stopping import hearing_signals
 from authpipe.server.wiring import Rooms, open_rooms
 from authpipe.telemetry.logs import configure, get_logger
 
@@ -71,9 +72,10 @@ class Application:
             with _ending_with_parent() if self._supervised else nullcontext():
                 async with open_rooms(settings) as rooms:
                     self._application = self._build(rooms)
-                    await send({"type": "lifespan.startup.complete"})
-                    stage = "shutdown"
-                    await receive()
+                    with hearing_signals(rooms.change_streams.stop):
+                        await send({"type": "lifespan.startup.complete"})
+                        stage = "shutdown"
+                        await receive()
                     self._application = None
         except Exception as error:  # noqa: BLE001  # servers take any other end as "serve without a lifespan"
             if isinstance(error, ConfigurationError):

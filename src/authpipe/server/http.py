@@ -57,10 +57,12 @@ async def serve_here(
     stop: asyncio.Event,
     *,
     ready: Callable[[], None] | None = None,
+    on_stop: Callable[[], None] | None = None,
 ) -> None:
     """Serve on this event loop until ``stop``, then finish the requests under way.
 
-    ``application`` is not sent lifespan messages.  ``ready`` is called once connections are accepted.
+    ``application`` is not sent lifespan messages.  ``ready`` is called once connections are accepted,
+    ``on_stop`` when they are not any more: it ends what would not end by itself.
     """
     told_by = logging.getLogger("_granian")
     told_by.addFilter(_is_news)
@@ -73,6 +75,8 @@ async def serve_here(
         if serving.done():
             serving.result()
             raise RuntimeError("the HTTP server ended by itself")
+        if on_stop is not None:
+            on_stop()
         server.stop()  # type: ignore[no-untyped-call]  # granian leaves it so
         await asyncio.wait({serving}, timeout=_DRAIN_S)
     finally:

@@ -80,7 +80,9 @@ async def _serve_one(
         open_rooms(settings, migrate=migrate) as rooms,
         asyncio.TaskGroup() as group,
     ):
-        group.create_task(serve_here(build(rooms), settings, stop, ready=ready))
+        group.create_task(
+            serve_here(build(rooms), settings, stop, ready=ready, on_stop=rooms.change_streams.stop)
+        )
         if with_worker:
             group.create_task(_work(rooms, stop))
 

@@ -19,6 +19,8 @@ def api_services(rooms: Rooms) -> ApiServices:
         credential_reader=rooms.credential_reader,
         credential_reads=rooms.credential_reads,
         refresh_now=rooms.refresh_now,
+        rejected_reports=rooms.rejected_reports,
+        change_streams=rooms.change_streams,
         environments=rooms.environments,
         api_keys=rooms.api_keys,
         authenticator=rooms.authenticator,

@@ -19,9 +19,11 @@ from authpipe.credentials.limits import ProviderLimits
 from authpipe.credentials.provider import Providers
 from authpipe.credentials.refresh import RefreshEngine
 from authpipe.credentials.refresh_now import RefreshNow
+from authpipe.credentials.rejected import RejectedReports
 from authpipe.credentials.serve import CredentialReader
 from authpipe.credentials.spool import Spool
 from authpipe.credentials.spool_replay import SpoolReplay
+from authpipe.credentials.stream import ChangeStreams
 from authpipe.credentials.upstream import Upstream
 from authpipe.credentials.worker import RefreshWorker
 from authpipe.domain.clock import Clock, SystemClock
@@ -60,6 +62,8 @@ class Rooms:
     changes: Changes
     providers: Providers
     refresh_now: RefreshNow
+    rejected_reports: RejectedReports
+    change_streams: ChangeStreams
     credential_reader: CredentialReader
     credential_reads: CredentialReads
     audit_chain: AuditChain
@@ -163,11 +167,32 @@ async def _open(
     )
     refresh_now = RefreshNow(database=database, engine=engine, changes=changes, clock=clock)
     authenticator = Authenticator(database=database, changes=changes, clock=clock, refusals=Refusals(metrics))
+    change_streams = ChangeStreams(database=database, changes=changes, clock=clock, metrics=metrics)
+    stack.callback(change_streams.stop)
+    credential_reader = CredentialReader(
+        catalog=catalog,
+        database=database,
+        vault=vault,
+        refresh_now=refresh_now,
+        clock=clock,
+        metrics=metrics,
+    )
+    rejected_reports = RejectedReports(
+        database=database,
+        reader=credential_reader,
+        refresh_now=refresh_now,
+        providers=providers,
+        upstream=upstream,
+        limits=limits,
+        clock=clock,
+        metrics=metrics,
+    )
     # Only now, when everyone who listens has said so.
     changes.start()
     stack.push_async_callback(changes.close)
     stack.push_async_callback(authenticator.close)
     stack.push_async_callback(refresh_now.close)
+    stack.push_async_callback(rejected_reports.close)
     return Rooms(
         settings=settings,
         clock=clock,
@@ -178,14 +203,9 @@ async def _open(
         changes=changes,
         providers=providers,
         refresh_now=refresh_now,
-        credential_reader=CredentialReader(
-            catalog=catalog,
-            database=database,
-            vault=vault,
-            refresh_now=refresh_now,
-            clock=clock,
-            metrics=metrics,
-        ),
+        rejected_reports=rejected_reports,
+        change_streams=change_streams,
+        credential_reader=credential_reader,
         credential_reads=credential_reads,
         audit_chain=AuditChain(database=database, vault=vault, clock=clock, metrics=metrics),
         chain_verification=chain_verification,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -27,6 +29,35 @@ class RefreshedSecrets:
     refresh_expires_at: datetime | None
     issued_at: datetime
     previous_until: datetime
+
+
+class Owner(NamedTuple):
+    """Of a credential: the user of a connection, and how connection or installation stands.
+
+    All None: there is none any more.
+    """
+
+    user_id: str | None
+    status: str | None
+    status_reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Postponement:
+    """An attempt to be repeated at ``until``.  ``error`` None: nobody was asked, and nothing failed."""
+
+    credential: StoredCredential
+    until: datetime
+    at: datetime
+    error: str | None = None
+    outcome_unknown: bool = False
+
+
+@lru_cache(maxsize=1024)
+def _text_array(values: tuple[str, ...]) -> str:
+    """As PostgreSQL writes a ``text[]``: arrays of arrays cannot differ in length."""
+    quoted = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
+    return "{" + ",".join(f'"{value}"' for value in quoted) + "}"
 
 
 class Credentials(Repository):
@@ -112,13 +143,24 @@ class Credentials(Repository):
         )
 
     async def claim_due(
-        self, *, now: datetime, lease_until: datetime, limit: int, not_of: Sequence[UUID]
+        self,
+        *,
+        now: datetime,
+        lease_until: datetime,
+        limit: int,
+        room: int = 1000,
+        rooms: Mapping[UUID, int] = MappingProxyType({}),
     ) -> list[StoredCredential]:
-        """Lease up to ``limit`` due credentials, the longest due first: system-wide work.
+        """Lease up to ``limit`` due credentials: system-wide work.
 
-        A row whose earlier lease ran out without being given back comes with ``outcome_unknown``.
+        ``room`` is the most of one provider config, unless ``rooms`` names another number for it, 0 for none;
+        a thousand of each config is the most at a time.  Configs take turns; of one config that comes first
+        what expires first.  A row whose earlier lease ran out without being given back comes with
+        ``outcome_unknown``.
         """
-        rows = await self._all("claim_due", now, lease_until, limit, list(not_of))
+        rows = await self._all(
+            "claim_due", now, lease_until, limit, room, list(rooms), [max(each, 0) for each in rooms.values()]
+        )
         return [read(StoredCredential, row) for row in rows]
 
     async def claim_one(
@@ -201,6 +243,54 @@ class Credentials(Repository):
         await self._value("announce", str(credential.credential_id))
         return read(StoredCredential, row)
 
+    async def commit_refreshes(
+        self, answers: Sequence[tuple[StoredCredential, RefreshedSecrets]]
+    ) -> list[bool]:
+        """As :meth:`commit_refresh` for many at once, of any tenants: system-wide work.
+
+        False says only that this one was not written: somebody holds the row at the moment, or it has another
+        version.
+        """
+        rows = await self._all(
+            "commit_refreshes",
+            *zip(
+                *(
+                    (
+                        credential.environment_id,
+                        credential.tenant_id,
+                        credential.credential_id,
+                        credential.version,
+                        new.previous_until,
+                        new.secret_ciphertext,
+                        new.refresh_ciphertext,
+                        _text_array(new.scopes),
+                        new.expires_at,
+                        new.refresh_due_at,
+                        new.refresh_expires_at,
+                        new.issued_at,
+                    )
+                    for credential, new in answers
+                ),
+                strict=True,
+            ),
+        )
+        written = {row["number"] for row in rows}
+        return [number in written for number in range(1, len(answers) + 1)]
+
+    async def owners_of(self, credentials: Sequence[StoredCredential]) -> list[Owner]:
+        """What each hangs on, in the same order, looked at without a lock."""
+        rows = await self._all(
+            "owners_of",
+            *zip(
+                *(
+                    (each.environment_id, each.tenant_id, each.owner_kind.value, each.owner_id)
+                    for each in credentials
+                ),
+                strict=True,
+            ),
+        )
+        return [Owner(row["user_id"], row["status"], row["status_reason"]) for row in rows]
+
     async def postpone(
         self,
         credential: StoredCredential,
@@ -231,6 +321,36 @@ class Credentials(Repository):
             return None
         await self._value("announce", str(credential.credential_id))
         return read(StoredCredential, row)
+
+    async def postpone_all(self, postponements: Sequence[Postponement]) -> list[int | None]:
+        """As :meth:`postpone` or :meth:`defer` for many at once, of any tenants: system-wide work.
+
+        Returns the failures in a row that each has now.  None says only that this one was not written:
+        somebody holds the row at the moment, or lease or version is another's.
+        """
+        rows = await self._all(
+            "postpone_all",
+            *zip(
+                *(
+                    (
+                        each.credential.environment_id,
+                        each.credential.tenant_id,
+                        each.credential.credential_id,
+                        each.credential.version,
+                        each.credential.lease,
+                        each.until,
+                        each.error,
+                        each.at,
+                        each.outcome_unknown,
+                        each.error is not None,
+                    )
+                    for each in postponements
+                ),
+                strict=True,
+            ),
+        )
+        written: dict[int, int] = {row["number"]: row["refresh_failures"] for row in rows}
+        return [written.get(number) for number in range(1, len(postponements) + 1)]
 
     async def condemn(
         self, credential: StoredCredential, *, error: str, at: datetime

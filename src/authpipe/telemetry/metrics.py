@@ -34,6 +34,16 @@ class Metrics:
             buckets=_LATENESS,
             registry=self.registry,
         )
+        self.refreshes_claimed = Counter(
+            "authpipe_refreshes_claimed",
+            "Due credentials that this process took to refresh.",
+            registry=self.registry,
+        )
+        self.refreshed_too_late = Counter(
+            "authpipe_refreshed_too_late",
+            "Credentials whose refresh was committed after they had expired.",
+            registry=self.registry,
+        )
         self.refresh_due = Gauge(
             "authpipe_refresh_due",
             "Credentials that are due and not claimed.",

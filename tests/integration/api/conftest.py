@@ -62,6 +62,19 @@ class Api:
         self.answers.append(answer)
         return answer
 
+    async def begun(self, path: str, *, key: str | None = "") -> httpx2.Response:
+        """GET of an answer without an end: its first event, or the whole of a refusal."""
+        headers = {} if key is None else {"Authorization": f"Bearer {key or self.key}"}
+        async with self.http.stream("GET", path, headers=headers) as answer:
+            text = b""
+            async for chunk in answer.aiter_bytes():
+                text += chunk
+                if answer.is_success and b"\n\n" in text:
+                    break
+        begun = httpx2.Response(answer.status_code, headers=answer.headers, content=text)
+        self.answers.append(begun)
+        return begun
+
     async def get(self, path: str, **arguments: Any) -> httpx2.Response:
         return await self.call("GET", path, **arguments)
 
@@ -146,7 +159,9 @@ async def http(settings: Settings, rooms: Rooms) -> AsyncIterator[httpx2.AsyncCl
     """The application behind a real server, and a client for it."""
     application = observed(build(api_services(rooms)), rooms)
     stop, ready = asyncio.Event(), asyncio.Event()
-    serving = asyncio.create_task(serve_here(application, settings, stop, ready=ready.set))
+    serving = asyncio.create_task(
+        serve_here(application, settings, stop, ready=ready.set, on_stop=rooms.change_streams.stop)
+    )
     await asyncio.wait_for(ready.wait(), 20)
     async with httpx2.AsyncClient(base_url=settings.local_url, timeout=30) as client:
         yield client

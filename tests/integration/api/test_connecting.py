@@ -161,8 +161,8 @@ async def test_a_key_is_stored_without_a_browser(api: Api) -> None:
     assert (got["credential"], got["connection_id"]) == (KEY, stored["connection"]["id"])
     for fields, field in (
         ({"username": USERNAME, "api_key": "CANARY-wrong"}, "fields"),
-        ({"username": USERNAME}, "api_key"),
-        ({"username": USERNAME, "api_key": KEY, "colour": "CANARY"}, "colour"),
+        ({"username": USERNAME}, "fields.api_key"),
+        ({"username": USERNAME, "api_key": KEY, "colour": "CANARY"}, "fields.colour"),
     ):
         document = is_problem(
             await api.post("/v1/credentials", body | {"fields": fields}), 422, "invalid_input"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import queue
+import socket
 import sys
 import threading
 import time
@@ -21,6 +24,8 @@ from authpipe import AsyncAuthpipe, Authpipe, Credential
 
 API_KEY = "apk_test2345_" + "K" * 43
 SECRET = "canary-secret-4f1c9b-"
+CREDENTIAL_ID = "c0000000-0000-7000-8000-000000000001"
+CONNECTION_ID = "c0000000-0000-7000-8000-00000000000c"
 
 
 class FakeClock:
@@ -59,6 +64,59 @@ class Reply:
     date: float | None = 0.0  # an offset to the server's clock; None leaves the header out
 
 
+class Stream:
+    """One open connection to the change stream; what is sent goes out at once."""
+
+    def __init__(self, last_event_id: str | None, sock: socket.socket) -> None:
+        self.last_event_id = last_event_id
+        self.ended = threading.Event()
+        self._socket = sock
+        self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+
+    def send(self, raw: bytes) -> None:
+        """These bytes."""
+        self._outgoing.put(raw)
+
+    def event(self, name: str, identifier: str | None = None, **data: Any) -> None:
+        """An event with this data."""
+        told = "" if identifier is None else f"id: {identifier}\n"
+        self.send(f"{told}event: {name}\ndata: {json.dumps(data)}\n\n".encode())
+
+    def change(self, kind: str, identifier: str = "e-change", **over: Any) -> None:
+        """A change of the connection that ``ScriptedServer.credential`` describes."""
+        told: dict[str, Any] = {
+            "type": kind,
+            "tenant_id": "org_acme",
+            "provider": "discord",
+            "user_id": "user_123",
+            "connection_id": CONNECTION_ID,
+            "installation_id": None,
+            "credential_id": CREDENTIAL_ID,
+            "created_at": "2026-11-24T12:00:00Z",
+        }
+        self.event("change", identifier, **(told | over))
+
+    def close(self) -> None:
+        """End the answer properly."""
+        self._outgoing.put(None)
+
+    def serve(self, handler: BaseHTTPRequestHandler) -> None:
+        """Write what is sent until the end, or until the client has gone."""
+        handler.close_connection = True
+        try:
+            while (raw := self._outgoing.get()) is not None:
+                handler.wfile.write(raw)
+        except OSError:
+            return
+
+    def watch(self) -> None:
+        """Set ``ended`` when the client goes; it never sends anything after its request."""
+        with contextlib.suppress(OSError):
+            self._socket.recv(1)
+        self.ended.set()
+        self._outgoing.put(None)
+
+
 class ScriptedServer:
     """Answers what ``answer`` returns, on real time of the fake clock, and remembers what it was asked."""
 
@@ -69,6 +127,11 @@ class ScriptedServer:
         self.gate: threading.Event | None = None
         self.version = 1
         self.answer: Callable[[Seen], Reply] = lambda seen: self.credential(self.version)
+        # What a request for the stream is answered: None is a stream that begins with ``hello``.
+        self.stream_answer: Reply | None = self.problem(404, "not_found")
+        self.heartbeat_s = 10.0
+        self.stream_requests: list[Seen] = []
+        self.streams: list[Stream] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -98,6 +161,8 @@ class ScriptedServer:
         self._thread.start()
 
     def stop(self) -> None:
+        for stream in self.streams:
+            stream.close()
         self._http.shutdown()
         self._http.server_close()
 
@@ -133,12 +198,12 @@ class ScriptedServer:
         secret = f"{SECRET}{version}"
         document = {
             "object": "credential",
-            "credential_id": "c0000000-0000-7000-8000-000000000001",
+            "credential_id": CREDENTIAL_ID,
             "kind": "oauth_token",
             "provider": "discord",
             "tenant_id": "org_acme",
             "user_id": "user_123",
-            "connection_id": "c0000000-0000-7000-8000-00000000000c",
+            "connection_id": CONNECTION_ID,
             "installation_id": None,
             "label": None,
             "credential": secret,
@@ -177,12 +242,32 @@ class ScriptedServer:
             headers={name.lower(): value for name, value in handler.headers.items()},
             body=json.loads(raw) if raw else None,
         )
+        if parts.path == "/v1/stream":
+            self.stream_requests.append(seen)
+            if self.stream_answer is None:
+                self._serve_stream(handler, seen)
+            else:
+                self._reply(handler, self.stream_answer)
+            return
         self.seen.append(seen)
         gate = self.gate
         self.arrived.release()
         if gate is not None:
             assert gate.wait(20)
-        reply = self.answer(seen)
+        self._reply(handler, self.answer(seen))
+
+    def _serve_stream(self, handler: BaseHTTPRequestHandler, seen: Seen) -> None:
+        handler.send_response_only(200)
+        handler.send_header("Content-Type", "text/event-stream; charset=utf-8")
+        handler.send_header("Cache-Control", "no-store")
+        handler.end_headers()
+        stream = Stream(seen.headers.get("last-event-id"), handler.connection)
+        stream.event("hello", f"e-hello-{len(self.streams)}", heartbeat_s=self.heartbeat_s)
+        threading.Thread(target=stream.watch, daemon=True).start()
+        self.streams.append(stream)
+        stream.serve(handler)
+
+    def _reply(self, handler: BaseHTTPRequestHandler, reply: Reply) -> None:
         if reply.drop:
             handler.close_connection = True
             return
@@ -215,6 +300,10 @@ class Driven:
         self.kind = kind
         self.client: Any = Authpipe(**arguments) if kind == "sync" else AsyncAuthpipe(**arguments)
         self.loop = None if kind == "sync" else asyncio.new_event_loop()
+        if self.loop is not None:
+            # Keeps running between calls, as an application's does.
+            self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+            self._thread.start()
         self.cache = self.client._core.cache
 
     def get(self, **over: Any) -> Credential:
@@ -227,7 +316,7 @@ class Driven:
         async def run() -> Any:
             return await action(self.client)
 
-        return self.loop.run_until_complete(run())
+        return asyncio.run_coroutine_threadsafe(run(), self.loop).result(60)
 
     def settle(self) -> None:
         """Return when no background refetch is under way."""
@@ -240,14 +329,22 @@ class Driven:
             while state.tasks:
                 await asyncio.gather(*state.tasks, return_exceptions=True)
 
-        self.loop.run_until_complete(ended())
+        asyncio.run_coroutine_threadsafe(ended(), self.loop).result(60)
 
     def close(self) -> None:
         if self.loop is None:
             self.client.close()
         elif not self.loop.is_closed():
-            self.loop.run_until_complete(self.client.aclose())
+            asyncio.run_coroutine_threadsafe(self.client.aclose(), self.loop).result(60)
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join(10)
             self.loop.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AUTHPIPE_STREAM", "AUTHPIPE_SNAPSHOT"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -277,6 +374,42 @@ def make(request: pytest.FixtureRequest, server: ScriptedServer, clock: FakeCloc
     yield build
     for driven in made:
         driven.close()
+
+
+@pytest.fixture
+def live(make: Callable[..., Driven], server: ScriptedServer, clock: FakeClock) -> Callable[..., Any]:
+    """Make a client with a live stream and one credential fetched after that began."""
+    server.stream_answer = None
+
+    def build(**arguments: Any) -> tuple[Driven, Stream]:
+        driven = make(**arguments)
+        driven.get(user_id="first")
+        wait_until(lambda: driven.cache._streams)
+        clock.advance(0.01)
+        driven.get()
+        return driven, server.streams[-1]
+
+    return build
+
+
+@pytest.fixture
+def hears(clock: FakeClock) -> Callable[[Driven, Stream], None]:
+    """Send a heartbeat and wait until it has been heard at the clock's time."""
+
+    def heartbeat(driven: Driven, stream: Stream) -> None:
+        stream.send(b": \n\n")
+        wait_until(lambda: any(known.heard_at == clock.elapsed_s for known in driven.cache._streams))
+
+    return heartbeat
+
+
+@pytest.fixture
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connect again at once after a lost stream."""
+    from authpipe.sdk import stream
+
+    monkeypatch.setattr(stream, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(stream, "LONGEST_PAUSE_S", 0.01)
 
 
 @pytest.fixture

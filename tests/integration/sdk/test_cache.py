@@ -417,9 +417,92 @@ def test_a_close_during_a_refetch_stores_nothing(make, server, clock):
     assert not client.cache.entries
 
 
-def test_errors_are_not_cached(client, server):
-    """A NotConnected now does not stand in the way of the connection made a moment later."""
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [
+        (409, "reauthorization_required", ReauthorizationRequired),
+        (404, "not_connected", NotConnected),
+        (409, "ambiguous_connection", AmbiguousConnection),
+    ],
+)
+def test_a_definite_no_is_repeated_for_two_seconds_without_asking(
+    client, server, clock, status, code, expected
+):
+    """Each caller gets an exception of its own; other arguments ask; then the server is asked again."""
+    server.script(server.problem(status, code), server.credential(1))
+    errors = []
+    for _ in range(3):
+        with pytest.raises(expected) as caught:
+            client.get()
+        errors.append(caught.value)
+    assert len({id(error) for error in errors}) == 3
+    assert server.asked == 1
+    client.get(user_id="user_b")
+    assert server.asked == 2
+    clock.advance(2)
+    assert client.get().version == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (500, "internal"),
+        (429, "rate_limited"),
+        (401, "unauthenticated"),
+        (403, "forbidden"),
+        (422, "invalid_input"),
+    ],
+)
+def test_no_other_error_is_repeated(client, server, status, code):
+    """An outage, a limit, a refused key and a wrong request are asked about anew."""
+    server.script(server.problem(status, code))
+    for _ in range(2):
+        with pytest.raises(AuthpipeError):
+            client.get()
+    asked = server.asked
+    server.come_back()
+    assert client.get().version == 1
+    assert server.asked == asked + 1
+
+
+def test_refusals_are_not_kept_where_that_is_switched_off(make, server):
+    """``negative_s=0``: a NotConnected does not stand in the way of the connection made a moment later."""
+    client = make(negative_s=0)
     server.script(server.problem(404, "not_connected"), server.credential(1))
-    with pytest.raises(AuthpipeError):
+    with pytest.raises(NotConnected):
         client.get()
     assert client.get().version == 1
+
+
+def test_refusals_are_bounded_in_number(make, server):
+    """No more of them than of entries."""
+    client = make(max_entries=3)
+    server.script(server.problem(404, "not_connected"))
+    for number in range(10):
+        with pytest.raises(NotConnected):
+            client.get(user_id=f"user_{number}")
+    assert len(client.cache._refusals) == 3
+
+
+def test_what_this_client_connects_ends_the_refusal(client, server):
+    """A completed connect session is followed by a credential, not by the NotConnected of a second ago."""
+    server.script(server.problem(404, "not_connected"))
+    with pytest.raises(NotConnected):
+        client.get()
+    connection = {"id": "c1", "provider": "discord", "tenant_id": "org_acme", "status": "active"}
+    done = {"id": "s1", "status": "completed", "connection": connection}
+    credential = server.credential(1)
+    server.answer = lambda seen: type(credential)(body=done) if seen.method == "POST" else credential
+    client.do(lambda c: c.connect_sessions.complete("s1", completion_code="x", tenant_id="org_acme"))
+    assert client.get().version == 1
+
+
+def test_a_refused_key_drops_everything_that_was_read_with_it(client, server, clock):
+    """One answer of 401 speaks for every entry: the key is revoked."""
+    client.get()
+    client.get(user_id="user_b")
+    clock.advance(61)
+    server.script(server.problem(401, "unauthenticated"))
+    client.get()
+    client.settle()
+    assert not client.cache.entries

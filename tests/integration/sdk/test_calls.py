@@ -265,8 +265,9 @@ def test_each_code_has_its_exception(client, server, status, code, expected):
     assert str(error) == f"detail of {code} [request req_1]"
 
 
-def test_errors_carry_what_a_caller_needs(client, server):
+def test_errors_carry_what_a_caller_needs(make, server):
     """Reason and ids, candidates, field, seconds."""
+    client = make(negative_s=0)
     server.script(
         server.problem(409, "reauthorization_required", reason="revoked", connection_id="c1"),
         server.problem(

@@ -24,7 +24,7 @@ def shared(server, clock, api_key):
 
 
 def _refetch_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "authpipe-refetch"]
+    return [thread for thread in threading.enumerate() if thread.name == "authpipe-background"]
 
 
 def test_many_threads_missing_the_same_key_cause_one_request(shared, server, until):
@@ -119,23 +119,14 @@ def test_no_thread_is_started_before_the_first_refetch_and_none_is_left_after_cl
     assert len(_refetch_threads()) == before
 
 
-def test_a_bug_in_a_refetch_does_not_end_the_thread(shared, clock, caplog, until, monkeypatch):
+def test_a_bug_in_a_refetch_does_not_end_the_thread(shared, clock, caplog, until):
     """It is logged, and the next refetch runs."""
     shared.get_credential(**ACME)
-    work = shared._refetcher._work
-
-    def broken(key, entry):
-        shared._core.cache.refetch_ended(key)
-        raise ZeroDivisionError
-
-    shared._refetcher._work = broken
+    shared._upkeep.background.submit(lambda: 1 / 0)
+    until(lambda: "unexpectedly" in caplog.text)
     clock.advance(61)
     shared.get_credential(**ACME)
-    until(lambda: "unexpectedly" in caplog.text)
-    shared._refetcher._work = work
-    clock.advance(30)
-    shared.get_credential(**ACME)
-    until(lambda: shared._look_up(("discord", "org_acme", None, "any", None, None, None)).asked_at > 5_080)
+    until(lambda: shared._look_up(("discord", "org_acme", None, "any", None, None, None)).asked_at > 5_060)
 
 
 FORK = """
@@ -154,18 +145,19 @@ FORK = """
     client.get_credential(provider="discord", tenant_id="a")  # starts the parent's thread
     pool = client._driver._http
     # A thread of the parent holds every lock at the moment of the fork.
-    locks = [client._core.cache._lock, client._driver._lock, client._flights._lock, client._refetcher._lock]
+    locks = [client._core.cache._lock, client._driver._lock, client._flights._lock]
+    locks += [client._upkeep.background._lock, client._upkeep.stream._lock]
     for lock in locks:
         lock.acquire()
     child = os.fork()
     if child == 0:
         assert client._driver._http is None
-        assert client._refetcher._thread is None
+        assert client._upkeep.background._thread is None
         assert client.get_credential(provider="discord", tenant_id="a").version >= 1
         assert client.get_credential(provider="discord", tenant_id="b").version >= 1
         clock.now += 10  # the parent's refetch is not the child's: it starts its own
         client.get_credential(provider="discord", tenant_id="a")
-        assert client._refetcher._thread.is_alive()
+        assert client._upkeep.background._thread.is_alive()
         client.close()
         os._exit(0)
     for lock in locks:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from alembic import command
 
 from authpipe.domain.errors import ConfigurationError
 from authpipe.store.database import Database
@@ -64,6 +65,32 @@ async def test_a_migrated_database_is_left_alone(postgres: Server, empty: str) -
     """Running it again changes nothing."""
     assert await migrate(postgres.owner_dsn(empty)) == (None, head())
     assert await migrate(postgres.owner_dsn(empty)) == (head(), head())
+
+
+async def test_rows_of_the_first_release_come_along(
+    postgres: Server, empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A data key that was replaced before is retired; every earlier event waits for its link."""
+    upgrade = command.upgrade
+    with monkeypatch.context() as patched:
+        patched.setattr(command, "upgrade", lambda config, _head: upgrade(config, "0001"))
+        assert await migrate(postgres.owner_dsn(empty)) == (None, "0001")
+    superuser = await asyncpg.connect(postgres.superuser_dsn(empty))
+    try:
+        await superuser.execute(
+            "INSERT INTO environments VALUES (gen_random_uuid(), 'e', 'development', '{}', '{}', now());"
+            "INSERT INTO data_keys SELECT environment_id, '*', gen_random_uuid(), 'kek', '', false, 0, now()"
+            " FROM environments;"
+            "INSERT INTO events SELECT environment_id, NULL, gen_random_uuid(), 't', 'k', 'o', 'worker',"
+            " NULL, NULL, NULL, 'success', '{}', now() FROM environments, generate_series(1, 3)"
+        )
+        assert await migrate(postgres.owner_dsn(empty)) == ("0001", head())
+        assert await superuser.fetchval("SELECT retired_at = created_at FROM data_keys") is True
+        assert await superuser.fetchval("SELECT count(*) FROM unchained_events") == 3
+        unforced = "SELECT relname FROM pg_class WHERE relrowsecurity AND NOT relforcerowsecurity"
+        assert await superuser.fetch(unforced) == []
+    finally:
+        await superuser.close()
 
 
 async def test_several_databases_of_one_server_can_be_migrated_at_once(postgres: Server) -> None:

@@ -6,8 +6,16 @@ import math
 
 import pytest
 
-from authpipe.sdk.cache import CredentialCache, Fetched, Verdict
-from authpipe.sdk.errors import AuthpipeUnavailable, ProviderUnavailable, RateLimited
+from authpipe.sdk.cache import Coverage, CredentialCache, Verdict
+from authpipe.sdk.changes import Change
+from authpipe.sdk.entry import Fetched
+from authpipe.sdk.errors import (
+    AuthpipeUnavailable,
+    NotConnected,
+    ProviderUnavailable,
+    RateLimited,
+    ReauthorizationRequired,
+)
 
 KEY = ("discord", "org_acme", "user_123", "any", None, None, None)
 OTHER = ("slack", "org_acme", "user_123", "any", None, None, None)
@@ -16,7 +24,9 @@ OTHER = ("slack", "org_acme", "user_123", "any", None, None, None)
 @pytest.fixture
 def cache():
     """A minute of staleness, five seconds between refetches."""
-    return CredentialCache(max_staleness_s=60, refetch_retry_s=5, outage_memory_s=60, max_entries=10)
+    return CredentialCache(
+        max_staleness_s=60, refetch_retry_s=5, outage_memory_s=60, max_entries=10, negative_s=2
+    )
 
 
 @pytest.fixture
@@ -68,7 +78,7 @@ def test_a_refusal_drops_only_the_entry_it_was_about(cache, put):
     """A newer entry stored meanwhile stays."""
     old = put(1.0)
     put(2.0, version=2)
-    cache.refused(KEY, old)
+    cache.refused(KEY, old, NotConnected("no"), 3.0, generation=cache.generation)
     assert cache.entries[KEY].credential.version == 2
 
 
@@ -166,3 +176,188 @@ def test_an_entry_in_use_during_an_outage_is_not_the_first_to_go(cache, put):
     cache.unanswered(None, AuthpipeUnavailable("away"), 61)
     assert cache.judge(KEY, 62) == (Verdict.SERVE, entry)
     assert list(cache.entries) == [OTHER, KEY]
+
+
+CHANGE = {
+    "type": "connection.needs_reauth",
+    "tenant_id": "org_acme",
+    "provider": "discord",
+    "user_id": "user_123",
+    "connection_id": "c1",
+    "installation_id": None,
+    "credential_id": "k1",
+}
+
+
+@pytest.fixture
+def change(cache):
+    """Tell the cache of a change of the credential in KEY."""
+    return lambda now=0.0, **over: cache.change(Change(**(CHANGE | over)), now)
+
+
+@pytest.fixture
+def stream(cache):
+    """A stream that is live from 99 on."""
+    coverage = Coverage()
+    cache.stream_begins(coverage, 99.0)
+    return coverage
+
+
+def test_a_live_stream_makes_a_due_entry_fresh_again_without_a_request(cache, put, stream):
+    """For max_staleness from when the stream was last heard, however old the answer is."""
+    entry = put(100.0)
+    assert entry.fresh_until == 160.0
+    stream.heard_at = 155.0
+    assert cache.judge(KEY, 161.0) == (Verdict.SERVE, entry)
+    assert entry.fresh_until == 215.0
+    stream.heard_at = 5_000.0
+    assert cache.judge(KEY, 5_001.0) == (Verdict.SERVE, entry)
+
+
+def test_a_stream_vouches_for_nothing_that_was_asked_for_before_it(cache, put, stream):
+    """A change may have come between that answer and the stream's beginning."""
+    put(100.0, asked_at=98.9)
+    stream.heard_at = 155.0
+    assert cache.judge(KEY, 161.0)[0] is Verdict.SERVE_AND_REFETCH
+
+
+def test_a_silent_stream_vouches_for_nothing(cache, put, stream):
+    """Nobody has to notice: what it confirmed ends max_staleness after it was last heard."""
+    put(100.0)
+    stream.heard_at = 155.0
+    cache.judge(KEY, 161.0)
+    assert cache.judge(KEY, 214.0)[0] is Verdict.SERVE
+    assert cache.judge(KEY, 216.0)[0] is Verdict.SERVE_AND_REFETCH
+
+
+def test_a_stream_does_not_outlast_the_servers_wish_or_the_life(cache, put, stream):
+    """``refetch_at`` and expiry come before everything."""
+    put(100.0, life_s=3600, refetch_in_s=30)
+    stream.heard_at = 130.0
+    assert cache.judge(KEY, 131.0)[0] is Verdict.SERVE_AND_REFETCH
+    put(100.0, key=OTHER, life_s=40)
+    assert cache.judge(OTHER, 139.0)[0] is Verdict.WAIT
+
+
+def test_what_a_stream_vouched_for_holds_after_its_end(cache, put, stream):
+    """An entry used last an hour ago is as good as of the moment the stream was last heard."""
+    put(100.0)
+    stream.heard_at = 3_700.0
+    cache.stream_ends(stream)
+    assert cache.judge(KEY, 3_710.0)[0] is Verdict.SERVE
+    assert cache.judge(KEY, 3_761.0)[0] is Verdict.SERVE_AND_REFETCH
+
+
+def test_a_new_stream_says_nothing_of_entries_from_before_it(cache, put, stream):
+    """What happened in between is unknown."""
+    put(100.0)
+    cache.stream_ends(stream)
+    cache.stream_begins(stream, 110.0)
+    stream.heard_at = 165.0
+    assert cache.judge(KEY, 161.0)[0] is Verdict.SERVE_AND_REFETCH
+
+
+def test_two_streams_each_vouch_for_what_came_after_them(cache, put, stream):
+    """A client on two event loops: the end of one leaves the other's word."""
+    second = Coverage()
+    cache.stream_begins(second, 105.0)
+    put(102.0)
+    put(106.0, key=OTHER)
+    cache.stream_ends(stream)
+    second.heard_at = 160.0
+    assert cache.judge(KEY, 165.0)[0] is Verdict.SERVE_AND_REFETCH
+    assert cache.judge(OTHER, 167.0)[0] is Verdict.SERVE
+
+
+def test_with_no_staleness_allowed_a_stream_changes_nothing(make_credential):
+    """max_staleness_s=0 is a wish to ask every time."""
+    strict = CredentialCache(max_staleness_s=0, refetch_retry_s=5, outage_memory_s=60, max_entries=10)
+    coverage = Coverage()
+    strict.stream_begins(coverage, 1.0)
+    fetched = Fetched(credential=make_credential(), asked_at=2.0, life_s=None, refetch_in_s=None)
+    strict.store(KEY, fetched, 2.0, generation=0)
+    coverage.heard_at = 3.0
+    assert strict.judge(KEY, 3.0)[0] is Verdict.WAIT
+
+
+def test_after_a_fork_no_stream_vouches_for_anything(cache, put, stream):
+    """The parent's is not the child's."""
+    put(100.0)
+    stream.heard_at = 155.0
+    cache.after_fork()
+    assert cache.judge(KEY, 161.0)[0] is Verdict.SERVE_AND_REFETCH
+
+
+def test_a_change_drops_an_entry_and_what_is_being_fetched(cache, put, change):
+    """The answer on its way may be from before it, and is to be asked for again."""
+    put()
+    put(key=OTHER, provider="slack")
+    generation = cache.generation
+    change()
+    assert list(cache.entries) == [OTHER]
+    put(generation=generation)
+    assert list(cache.entries) == [OTHER]
+    put(generation=generation, connection_id="c9", credential_id="k9", key=(*KEY[:2], "user_b", *KEY[3:]))
+    assert len(cache.entries) == 2
+
+
+def test_only_a_refreshed_entry_in_use_is_worth_fetching_ahead(cache, put, change):
+    """A revoked one is not, nor one nobody has asked for lately."""
+    put(0.0)
+    assert change(59.0, type="credential.refreshed") == [KEY]
+    put(0.0)
+    assert change(61.0, type="credential.refreshed") == []
+    put(0.0)
+    assert change(1.0) == []
+
+
+def test_a_change_ends_refusals_of_its_tenant_and_provider(cache, change):
+    """And keeps one from being noted that was on its way."""
+    generation = cache.generation
+    for key in (KEY, OTHER):
+        cache.refused(key, None, NotConnected("no"), 0.0, generation=generation)
+    assert cache.refusal(KEY, 1.0)
+    change(type="connection.created")
+    assert cache.refusal(KEY, 1.0) is None
+    assert cache.refusal(OTHER, 1.0)
+    cache.refused(KEY, None, NotConnected("no"), 1.0, generation=generation)
+    assert cache.refusal(KEY, 1.0) is None
+
+
+def test_a_refusal_of_one_connection_leaves_the_others_refusals(cache):
+    """A loop over a hundred dead connections asks about each of them once."""
+    dead = ReauthorizationRequired("dead", connection_id="c1")
+    cache.refused(KEY, None, dead, 0.0, generation=cache.generation)
+    cache.refused(OTHER, None, dead, 0.0, generation=cache.generation)
+    assert cache.refusal(KEY, 1.0)
+    assert cache.refusal(OTHER, 1.0)
+
+
+def test_a_rejected_version_does_not_come_back(cache, put):
+    """Neither from memory nor from a fetch under way; a newer one may."""
+    put(version=6)
+    put(key=OTHER, version=7)
+    generation = cache.generation
+    newer, keys = cache.reject("k1", 7, 1.0)
+    assert (newer, set(keys)) == (None, {KEY, OTHER})
+    put(generation=generation, version=7)
+    assert not cache.entries
+    put(generation=generation, version=8)
+    assert cache.reject("k1", 7, 1.0)[0].version == 8
+
+
+def test_a_later_version_wins_over_a_later_question(cache, put):
+    """The answer to a report was asked for before a read that brought the old version."""
+    put(2.0, version=7)
+    put(1.0, version=8)
+    assert cache.entries[KEY].credential.version == 8
+
+
+def test_the_index_by_place_follows_the_entries(cache, put, change):
+    """What is evicted, dropped or forgotten leaves nothing behind."""
+    for number in range(25):
+        put(float(number), key=("discord", f"t{number}", *KEY[2:]), tenant_id=f"t{number}")
+    assert set(cache._by_place) == {key[:2] for key in cache.entries}
+    cache.change(Change(**(CHANGE | {"tenant_id": "t24", "type": "tenant.erased"})), 30.0)
+    cache.forget(["c1"])
+    assert not cache._by_place

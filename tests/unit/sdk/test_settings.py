@@ -13,7 +13,14 @@ from authpipe import AsyncAuthpipe, Authpipe, ConfigurationError, Reauthorizatio
 from authpipe.sdk.clock import SystemClock
 from authpipe.sdk.settings import read_settings
 
-NUMBERS = {"timeout_s": 30.0, "max_staleness_s": 60.0, "refetch_retry_s": 5.0, "max_entries": 10}
+NUMBERS = {
+    "timeout_s": 30.0,
+    "max_staleness_s": 60.0,
+    "refetch_retry_s": 5.0,
+    "max_entries": 10,
+    "negative_s": 2.0,
+}
+ARGUMENTS = NUMBERS | {"stream": None, "snapshot": None}
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +65,7 @@ def test_what_is_missing_is_named_with_the_remedy_in_one_line(client):
 def test_an_unusable_address_is_refused(url):
     """Also one with a password in it."""
     with pytest.raises(ConfigurationError, match="AUTHPIPE_URL") as caught:
-        read_settings(url, "k", **NUMBERS)
+        read_settings(url, "k", **ARGUMENTS)
     assert "u:p" not in str(caught.value)
 
 
@@ -66,7 +73,7 @@ def test_an_unusable_address_is_refused(url):
 def test_a_key_that_cannot_be_a_header_is_refused_without_being_quoted(key):
     """An HTTP library would quote the whole header."""
     with pytest.raises(ConfigurationError) as caught:
-        read_settings("http://x", key, **NUMBERS)
+        read_settings("http://x", key, **ARGUMENTS)
     assert key not in str(caught.value)
 
 
@@ -75,7 +82,24 @@ def test_a_negative_number_is_refused_by_name(name):
     """So is not-a-number."""
     for value in (-1, float("nan")):
         with pytest.raises(ConfigurationError, match=name):
-            read_settings("http://x", "k", **(NUMBERS | {name: value}))
+            read_settings("http://x", "k", **(ARGUMENTS | {name: value}))
+
+
+@pytest.mark.parametrize(
+    ("told", "argument", "on"),
+    [("", None, True), ("1", None, True), (" On ", None, True), ("0", None, False), ("off", None, False),
+     ("FALSE", None, False), ("no", None, False), ("off", True, True), ("on", False, False)],
+)  # fmt: skip
+def test_the_stream_is_on_unless_it_is_switched_off(told, argument, on):
+    """AUTHPIPE_STREAM, or the argument, which wins."""
+    environ = {"AUTHPIPE_STREAM": told}
+    assert read_settings("http://x", "k", **(ARGUMENTS | {"stream": argument}), environ=environ).stream is on
+
+
+def test_a_switch_that_is_neither_on_nor_off_is_refused_by_name():
+    """A typing error does not switch anything."""
+    with pytest.raises(ConfigurationError, match="AUTHPIPE_STREAM must be on or off"):
+        read_settings("http://x", "k", **ARGUMENTS, environ={"AUTHPIPE_STREAM": "offf"})
 
 
 @pytest.mark.parametrize(
@@ -83,7 +107,7 @@ def test_a_negative_number_is_refused_by_name(name):
 )
 def test_a_key_of_unknown_form_shows_nothing(key):
     """Only the public prefix of the known form is shown."""
-    assert read_settings("http://x", key, **NUMBERS).masked_key == "***"
+    assert read_settings("http://x", key, **ARGUMENTS).masked_key == "***"
 
 
 def test_the_elapsed_clock_goes_on_through_sleep():

@@ -22,16 +22,54 @@ SELECT * FROM credentials WHERE environment_id = $1 AND tenant_id = $2 AND crede
 SELECT * FROM authpipe_read_credential($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: claim_due
--- Materialized: run again for each row of a nested loop, the subquery would lock new rows beyond its limit.
-WITH due AS MATERIALIZED (
-    SELECT environment_id, tenant_id, credential_id FROM credentials
-    WHERE refresh_due_at <= $1 AND (lease IS NULL OR lease_until <= $1)
-      AND provider_config_id <> ALL ($4::uuid[])
-      -- A value and no join, so that the order can come from the index of due times.
-      AND coalesce((SELECT t.erasing_at IS NULL FROM tenants t WHERE t.environment_id = credentials.environment_id
-                      AND t.tenant_id = credentials.tenant_id), true)
-    ORDER BY refresh_due_at LIMIT $3
-    FOR UPDATE SKIP LOCKED
+-- Each provider config has a queue for each lane: see the column refresh_lane.  The heads of the queues decide
+-- how much is taken from which: configs in turn, within one what expires first.  Only then are rows locked,
+-- from the low end of each queue and past what another worker has.  A config without room costs a look or two
+-- at the index, however much of it is due.  The constant limits tell the planner that few rows are wanted.
+WITH RECURSIVE queues AS (
+    (SELECT provider_config_id, refresh_lane FROM credentials WHERE refresh_due_at IS NOT NULL
+     ORDER BY provider_config_id, refresh_lane LIMIT 1)
+    UNION ALL
+    SELECT next.* FROM queues q CROSS JOIN LATERAL (
+        SELECT c.provider_config_id, c.refresh_lane FROM credentials c
+        WHERE c.refresh_due_at IS NOT NULL
+          AND (c.provider_config_id, c.refresh_lane) > (q.provider_config_id, q.refresh_lane)
+        ORDER BY c.provider_config_id, c.refresh_lane LIMIT 1
+    ) next
+), heads AS (
+    SELECT q.provider_config_id, q.refresh_lane, head.expires_at, least($3, coalesce(r.room, $4)) AS room,
+           row_number() OVER (PARTITION BY q.provider_config_id ORDER BY head.expires_at) AS turn
+    FROM queues q
+    LEFT JOIN unnest($5::uuid[], $6::integer[]) AS r (provider_config_id, room) USING (provider_config_id)
+    CROSS JOIN LATERAL (
+        SELECT waiting.expires_at FROM (
+            SELECT c.expires_at FROM credentials c
+            WHERE c.provider_config_id = q.provider_config_id AND c.refresh_lane = q.refresh_lane
+              AND c.refresh_due_at <= $1 AND (c.lease IS NULL OR c.lease_until <= $1)
+              AND (SELECT true FROM tenants t WHERE t.environment_id = c.environment_id
+                     AND t.tenant_id = c.tenant_id AND t.erasing_at IS NOT NULL) IS NULL
+            ORDER BY c.refresh_due_at LIMIT 1000
+        ) waiting LIMIT least($3, coalesce(r.room, $4))
+    ) head
+    WHERE coalesce(r.room, $4) > 0
+), shares AS MATERIALIZED (
+    SELECT provider_config_id, refresh_lane, count(*) AS share FROM (
+        SELECT provider_config_id, refresh_lane FROM heads WHERE turn <= room
+        ORDER BY turn, expires_at LIMIT $3
+    ) chosen GROUP BY provider_config_id, refresh_lane
+), due AS MATERIALIZED (
+    -- Materialized: run again for each row of a nested loop, the subquery would lock new rows beyond its limit.
+    SELECT taken.* FROM shares s CROSS JOIN LATERAL (
+        SELECT free.* FROM (
+            SELECT c.environment_id, c.tenant_id, c.credential_id FROM credentials c
+            WHERE c.provider_config_id = s.provider_config_id AND c.refresh_lane = s.refresh_lane
+              AND c.refresh_due_at <= $1 AND (c.lease IS NULL OR c.lease_until <= $1)
+              AND (SELECT true FROM tenants t WHERE t.environment_id = c.environment_id
+                     AND t.tenant_id = c.tenant_id AND t.erasing_at IS NOT NULL) IS NULL
+            ORDER BY c.refresh_due_at LIMIT 1000
+            FOR NO KEY UPDATE SKIP LOCKED
+        ) free LIMIT s.share
+    ) taken
 )
 UPDATE credentials c SET
     lease = gen_random_uuid(), lease_until = $2, updated_at = $1,
@@ -39,7 +77,11 @@ UPDATE credentials c SET
 FROM due
 WHERE c.environment_id = due.environment_id AND c.tenant_id = due.tenant_id
   AND c.credential_id = due.credential_id
-RETURNING c.*;
+-- Facts and previous secrets stay where they are.
+RETURNING c.environment_id, c.tenant_id, c.credential_id, c.owner_kind, c.owner_id, c.provider_config_id,
+    c.provider, c.kind, c.source, c.secret_ciphertext, c.refresh_ciphertext, c.scopes, c.expires_at,
+    c.refresh_due_at, c.refresh_expires_at, c.version, c.lease, c.lease_until, c.outcome_unknown,
+    c.refresh_failures, c.issued_at, c.updated_at;
 
 -- name: claim_one
 UPDATE credentials SET
@@ -69,12 +111,72 @@ UPDATE credentials SET
 WHERE environment_id = $1 AND tenant_id = $2 AND credential_id = $3 AND version = $4
 RETURNING *;
 
+-- name: commit_refreshes
+-- As commit_refresh, for rows of any tenant.  A row that somebody holds, or whose version is another, is left out.
+WITH free AS MATERIALIZED (
+    SELECT n.* FROM unnest(
+        $1::uuid[], $2::text[], $3::uuid[], $4::bigint[], $5::timestamptz[], $6::bytea[], $7::bytea[],
+        $8::text[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::timestamptz[]
+    ) WITH ORDINALITY AS n (
+        environment_id, tenant_id, credential_id, version, previous_until, secret, refresh,
+        scopes, expires_at, refresh_due_at, refresh_expires_at, issued_at, number
+    )
+    JOIN credentials c ON c.environment_id = n.environment_id AND c.tenant_id = n.tenant_id
+     AND c.credential_id = n.credential_id AND c.version = n.version
+    FOR NO KEY UPDATE OF c SKIP LOCKED
+)
+UPDATE credentials c SET
+    previous_secret_ciphertext = c.secret_ciphertext, previous_refresh_ciphertext = c.refresh_ciphertext,
+    previous_until = n.previous_until, secret_ciphertext = n.secret,
+    refresh_ciphertext = coalesce(n.refresh, c.refresh_ciphertext), scopes = n.scopes::text[],
+    expires_at = n.expires_at, refresh_due_at = n.refresh_due_at,
+    refresh_expires_at = coalesce(n.refresh_expires_at, c.refresh_expires_at),
+    issued_at = n.issued_at, updated_at = n.issued_at, version = c.version + 1, lease = NULL,
+    lease_until = NULL, outcome_unknown = false, refresh_failures = 0, last_error = NULL
+FROM free n
+WHERE c.environment_id = n.environment_id AND c.tenant_id = n.tenant_id AND c.credential_id = n.credential_id
+RETURNING n.number, pg_notify('authpipe_credentials', c.credential_id::text);
+
+-- name: owners_of
+SELECT n.number, o.user_id, coalesce(o.status, i.status) AS status,
+       coalesce(o.status_reason, i.status_reason) AS status_reason
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[]) WITH ORDINALITY AS n (
+    environment_id, tenant_id, owner_kind, owner_id, number
+)
+LEFT JOIN connections o ON n.owner_kind = 'connection' AND o.environment_id = n.environment_id
+      AND o.tenant_id = n.tenant_id AND o.connection_id = n.owner_id
+LEFT JOIN installations i ON n.owner_kind = 'installation' AND i.environment_id = n.environment_id
+      AND i.tenant_id = n.tenant_id AND i.installation_id = n.owner_id
+ORDER BY n.number;
+
 -- name: postpone
 UPDATE credentials SET
     refresh_due_at = $6, refresh_failures = refresh_failures + 1, last_error = $7, updated_at = $8,
     outcome_unknown = outcome_unknown OR $9, lease = NULL, lease_until = NULL
 WHERE environment_id = $1 AND tenant_id = $2 AND credential_id = $3 AND version = $4 AND lease = $5
 RETURNING *;
+
+-- name: postpone_all
+WITH free AS MATERIALIZED (
+    SELECT n.* FROM unnest(
+        $1::uuid[], $2::text[], $3::uuid[], $4::bigint[], $5::uuid[], $6::timestamptz[], $7::text[],
+        $8::timestamptz[], $9::boolean[], $10::boolean[]
+    ) WITH ORDINALITY AS n (
+        environment_id, tenant_id, credential_id, version, lease, until, error, at, outcome_unknown, asked, number
+    )
+    JOIN credentials c ON c.environment_id = n.environment_id AND c.tenant_id = n.tenant_id
+     AND c.credential_id = n.credential_id AND c.version = n.version AND c.lease = n.lease
+    FOR NO KEY UPDATE OF c SKIP LOCKED
+)
+UPDATE credentials c SET
+    refresh_due_at = n.until, lease = NULL, lease_until = NULL,
+    refresh_failures = c.refresh_failures + n.asked::integer,
+    last_error = CASE WHEN n.asked THEN n.error ELSE c.last_error END,
+    updated_at = CASE WHEN n.asked THEN n.at ELSE c.updated_at END,
+    outcome_unknown = c.outcome_unknown OR n.outcome_unknown
+FROM free n
+WHERE c.environment_id = n.environment_id AND c.tenant_id = n.tenant_id AND c.credential_id = n.credential_id
+RETURNING n.number, c.refresh_failures, pg_notify('authpipe_credentials', c.credential_id::text);
 
 -- name: condemn
 UPDATE credentials SET
@@ -96,8 +198,24 @@ WHERE c.environment_id = past.environment_id AND c.tenant_id = past.tenant_id
   AND c.credential_id = past.credential_id;
 
 -- name: due_count
+WITH RECURSIVE queues AS (
+    (SELECT provider_config_id, refresh_lane FROM credentials WHERE refresh_due_at IS NOT NULL
+     ORDER BY provider_config_id, refresh_lane LIMIT 1)
+    UNION ALL
+    SELECT next.* FROM queues q CROSS JOIN LATERAL (
+        SELECT c.provider_config_id, c.refresh_lane FROM credentials c
+        WHERE c.refresh_due_at IS NOT NULL
+          AND (c.provider_config_id, c.refresh_lane) > (q.provider_config_id, q.refresh_lane)
+        ORDER BY c.provider_config_id, c.refresh_lane LIMIT 1
+    ) next
+)
 SELECT count(*) FROM (
-    SELECT FROM credentials WHERE refresh_due_at <= $1 AND (lease IS NULL OR lease_until <= $1) LIMIT 10000
+    SELECT FROM queues q CROSS JOIN LATERAL (
+        SELECT FROM credentials c
+        WHERE c.provider_config_id = q.provider_config_id AND c.refresh_lane = q.refresh_lane
+          AND c.refresh_due_at <= $1 AND (c.lease IS NULL OR c.lease_until <= $1)
+        LIMIT 10000
+    ) head LIMIT 10000
 ) due;
 
 -- name: announce
