@@ -40,8 +40,8 @@ if TYPE_CHECKING:
         Installation,
         Page,
         StoredCredential,
-        Warmed,
     )
+    from authpipe.sdk.warming import Warmed
 
 __all__ = [
     "AmbiguousConnection",
@@ -81,7 +81,7 @@ _HOMES = {
     "Installation": "authpipe.sdk.objects",
     "Page": "authpipe.sdk.objects",
     "StoredCredential": "authpipe.sdk.objects",
-    "Warmed": "authpipe.sdk.objects",
+    "Warmed": "authpipe.sdk.warming",
 }
 
 

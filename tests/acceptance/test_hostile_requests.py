@@ -278,8 +278,8 @@ async def test_an_address_can_be_anything(attacker: Attacker) -> None:
     config = b"/v1/provider-configs/" + attacker.unused_config_id
     environment = b"/v1/environments/" + attacker.environment_id
     for address in (
-        "http://[::1", "https://a\x00", "http://127.0.0.1:99999/", f"https://{'a' * 300}.com/", "https://", "//x",
-        "javascript:alert(1)", "https://user@x.example/", "https://x.example\\@y.example/",
+        "http://[::1", "https://a\x00", "http://127.0.0.1:99999/", f"https://{'a' * 300}.com/", "https://",
+        "//x", "javascript:alert(1)", "https://user@x.example/", "https://x.example\\@y.example/",
         "http://169.254.169.254/", "https://2130706433/", "https://0x7f.1/",
     ):  # fmt: skip
         body = json.dumps({"base_url": address}).encode()

@@ -56,6 +56,7 @@ async def _stands(served: Arena, outcome: Outcome) -> None:
 
 
 @pytest.mark.skipif(SECONDS > 0, reason="make fuzz does more of it")
+@pytest.mark.timeout(300)
 async def test_no_request_gets_an_undocumented_answer(served: Arena, tmp_path: Path) -> None:
     """The same few thousand requests every time."""
     outcome = await fuzz(

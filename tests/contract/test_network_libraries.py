@@ -47,6 +47,7 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
         {"granian", "socket", "open_connection", "getaddrinfo"},
         "listens, and connects to its own address to see that it does",
     ),
+    "sdk/stream_thread.py": ({"socket"}, "shuts its own connection down to wake the thread that waits on it"),
     "sdk/": ({"httpx2"}, "a program of its own: it calls the server its user named"),
     "sandbox/": ({"aiohttp"}, "listens only: the simulated providers"),
     "credentials/changes.py": ({"asyncpg"}, "the type of the database connection that listens"),

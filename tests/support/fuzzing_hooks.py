@@ -22,7 +22,7 @@ from schemathesis.generation.meta import TestPhase
 from schemathesis.openapi.checks import RejectedPositiveData
 
 #: Requests made about one set of objects before there is another.
-_ACT = 40
+_ACT = 60
 #: Fields of a well-formed request that can be refused all the same: they must agree with the provider's
 #: definition, the environment's allow-lists, what is stored or one another.
 RULED = {

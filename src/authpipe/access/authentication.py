@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -29,6 +31,9 @@ _SIZE = 10_000
 _NOTED_EVERY = timedelta(minutes=1)
 #: Lookups at a time.  A flood of invented keys must leave connections to those who have good ones.
 _LOOKUPS = 4
+#: How many unknown keys may wait for theirs, and how long: about what is looked up in a second.
+_MOST_WAITING = 500
+_PATIENCE_S = 1.0
 
 _log = get_logger(__name__)
 
@@ -49,8 +54,8 @@ class Authenticator:
     moment.  While notifications cannot be heard, what is known is believed for half a second.
 
     Keys nobody was given cost a hash and two looks into memory.  Those that are new are looked up in the
-    database, a few at a time, and not at all from where too many came.  That keeps out no key this process
-    has found to be good before.
+    database, a few at a time, and not at all from where too many came.  When too many come from everywhere,
+    they wait for up to a second.  None of that concerns a key this process has found to be good before.
     """
 
     def __init__(
@@ -71,6 +76,8 @@ class Authenticator:
         self._limits = limits or LookupLimits(clock)
         self._known = KnownKeys(size=size, ttl=ttl)
         self._lookups = asyncio.Semaphore(_LOOKUPS)
+        self._lookups_again = asyncio.Semaphore(_LOOKUPS)
+        self._waiting = 0
         self._running: dict[tuple[bytes, str | None, int], asyncio.Task[KnownKey]] = {}
         self._unwritten: dict[UUID, tuple[UUID, datetime]] = {}
         self._writer: asyncio.Task[None] | None = None
@@ -126,8 +133,11 @@ class Authenticator:
             return
         wait_s = self._limits.wait_s(source)
         if wait_s > 0:
-            self._refusals.count(Refusal.LIMITED)
-            raise RateLimited("too many unknown API keys were sent: try again later", retry_after_s=wait_s)
+            raise self._limited(wait_s)
+
+    def _limited(self, wait_s: float) -> RateLimited:
+        self._refusals.count(Refusal.LIMITED)
+        return RateLimited("too many unknown API keys were sent: try again later", retry_after_s=wait_s)
 
     def _refused(self, reason: Refusal) -> Unauthenticated:
         self._refusals.count(reason)
@@ -147,7 +157,7 @@ class Authenticator:
         return await asyncio.shield(running)
 
     async def _look_up(self, hashed: bytes, source: str | None) -> KnownKey:
-        async with self._lookups:
+        async with self._lookups_again if self._known.was_good(hashed) else self._turn():
             # The key may have been found, from elsewhere, or the limit reached, while this one waited.
             known = self._find(hashed)
             if known is not None:
@@ -169,6 +179,28 @@ class Authenticator:
             self._known.refuse(hashed, reason, now=now)
             self._limits.charge(source)
         raise self._refused(reason)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One of the lookups at a time, when the process may begin another.
+
+        Raises ``RateLimited`` when that takes longer than somebody with a good key should wait.
+        """
+        if self._waiting >= _MOST_WAITING:
+            raise self._limited(_PATIENCE_S)
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(_PATIENCE_S), AsyncExitStack() as stack:
+                await stack.enter_async_context(self._lookups)
+                while (wait_s := self._limits.process_wait_s()) > 0:  # noqa: ASYNC110  # for time to pass
+                    await asyncio.sleep(wait_s)
+                held = stack.pop_all()
+        except TimeoutError:
+            raise self._limited(_PATIENCE_S) from None
+        finally:
+            self._waiting -= 1
+        async with held:
+            yield
 
     def _hear(self, payload: str) -> None:
         try:

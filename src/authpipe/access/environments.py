@@ -21,6 +21,7 @@ from authpipe.domain.environment import Environment, EnvironmentKind
 from authpipe.domain.errors import Conflict, InvalidInput, NotFound
 from authpipe.domain.event import Origin
 from authpipe.domain.identifiers import new_id
+from authpipe.events.chain_beginning import ChainBeginnings
 from authpipe.events.record import record
 from authpipe.events.types import EventType
 from authpipe.store.database import Database
@@ -35,6 +36,7 @@ class Environments:
 
     database: Database
     clock: Clock
+    chains: ChainBeginnings
 
     async def create(
         self,
@@ -45,10 +47,10 @@ class Environments:
         origins: Sequence[str] = (),
         origin: Origin,
     ) -> Environment:
-        """A new environment.
+        """A new environment, and the sealed beginning of its audit chain.
 
-        Raises ``InvalidInput`` naming the field, and ``Conflict`` (``environment_exists``) when the name is
-        taken.
+        Raises ``InvalidInput`` naming the field, ``Conflict`` (``environment_exists``) when the name is taken,
+        and ``VaultError`` where the vault has no KEK to seal with.
         """
         if _NAME.fullmatch(name) is None:
             raise InvalidInput(
@@ -63,9 +65,15 @@ class Environments:
             origins=_canonical_origins(origins, kind),
             created_at=now,
         )
-        async with self.database.environment(environment.environment_id) as transaction:
+        # A name that is taken must not leave a keyset behind.
+        async with self.database.system() as transaction:
+            if await transaction.environments.by_name(name) is not None:
+                raise _taken(name)
+        chain = await self.chains.prepare(environment.environment_id, complete_at=now)
+        async with self.database.system() as transaction:
             if not await transaction.environments.add(environment):
-                raise Conflict(f"there is an environment named {name} already", code="environment_exists")
+                raise _taken(name)
+            await chain.write(transaction)
             await record(
                 transaction,
                 EventType.ENVIRONMENT_CREATED,
@@ -163,6 +171,10 @@ class Environments:
                 "environment: add it to the environment's origins",
                 field="return_url",
             )
+
+
+def _taken(name: str) -> Conflict:
+    return Conflict(f"there is an environment named {name} already", code="environment_exists")
 
 
 def _checked(

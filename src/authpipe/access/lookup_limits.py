@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from authpipe.domain.clock import Clock
 from authpipe.telemetry.logs import get_logger
 
 #: Addresses remembered.  One that was forgotten begins anew, and is still held by the limit of the process.
 _ADDRESSES = 10_000
-#: An IPv6 host chooses freely among the addresses of its network (RFC 4291 section 2.5.4).
-_IPV6_SITE_BITS = 64
+#: An IPv6 host chooses freely among the addresses of its network (RFC 4291 section 2.5.4), and whoever has a
+#: site among 65536 networks (RFC 6177).
+_NETWORK_BITS, _SITE_BITS = 64, 48
 
 _log = get_logger(__name__)
 
@@ -28,11 +29,15 @@ class Allowance:
 
 #: A backend with a wrong key asks once in ten seconds, which is how long a refusal is remembered.
 PER_ADDRESS = Allowance(burst=20, per_second=1.0)
-PER_PROCESS = Allowance(burst=200, per_second=20.0)
+#: Some hosts give each of their customers one network of the same site.
+PER_SITE = Allowance(burst=100, per_second=5.0)
+#: What the database does beside its work.  Who comes in a flood waits, since nobody can tell the good keys in
+#: it: after a restart no key is known.
+PER_PROCESS = Allowance(burst=500, per_second=500.0)
 
 
 class LookupLimits:
-    """Token buckets: one for each source address and one for the process.
+    """Token buckets: one for each source address, one for each IPv6 site, and one for the process.
 
     They are charged for lookups that found no good key, so those who have one never pay.
     """
@@ -42,35 +47,40 @@ class LookupLimits:
         clock: Clock,
         *,
         per_address: Allowance = PER_ADDRESS,
+        per_site: Allowance = PER_SITE,
         per_process: Allowance = PER_PROCESS,
         addresses: int = _ADDRESSES,
     ) -> None:
         self._clock = clock
-        self._per_address = per_address
+        self._allowances = per_address, per_site
         self._size = addresses
         self._addresses: OrderedDict[str, _Bucket] = OrderedDict()
         self._process = _Bucket(per_process, clock.now())
 
     def wait_s(self, source: str | None) -> float:
-        """Seconds until a key from this address may be looked up; 0 when it may be now."""
+        """Seconds until this address has a lookup left; 0 when it has one now."""
         now = self._clock.now()
-        own = self._addresses.get(_place(source))
-        return max(self._process.wait_s(now), 0.0 if own is None else own.wait_s(now))
+        buckets = (self._addresses.get(place) for place in _places(source))
+        return max(0.0 if bucket is None else bucket.wait_s(now) for bucket in buckets)
+
+    def process_wait_s(self) -> float:
+        """Seconds until the process should look up another unknown key, wherever from; 0 for now."""
+        return self._process.wait_s(self._clock.now())
 
     def charge(self, source: str | None) -> None:
         """A lookup for this address found no good key."""
         now = self._clock.now()
-        place = _place(source)
-        bucket = self._addresses.get(place)
-        if bucket is None:
-            bucket = self._addresses[place] = _Bucket(self._per_address, now)
-            if len(self._addresses) > self._size:
-                self._addresses.popitem(last=False)
-        self._addresses.move_to_end(place)
         self._process.take(now)
-        bucket.take(now)
-        if bucket.wait_s(now) > 0:
-            _log.warning("unknown API keys are not looked up for a while", source_address=place)
+        for place, allowance in zip(_places(source), self._allowances, strict=False):
+            bucket = self._addresses.get(place)
+            if bucket is None:
+                bucket = self._addresses[place] = _Bucket(allowance, now)
+                if len(self._addresses) > self._size:
+                    self._addresses.popitem(last=False)
+            self._addresses.move_to_end(place)
+            bucket.take(now)
+            if bucket.wait_s(now) > 0:
+                _log.warning("unknown API keys are not looked up for a while", source_address=place)
 
 
 class _Bucket:
@@ -95,17 +105,19 @@ class _Bucket:
         self._at = now
 
 
-def _place(source: str | None) -> str:
-    """What one caller can send from: an IPv4 address, an IPv6 network of 64 bits.
+def _places(source: str | None) -> tuple[str, ...]:
+    """What one caller can send from: an IPv4 address; an IPv6 network of 64 bits, and its site of 48.
 
     Callers whose address is not known, as on a Unix socket, share one place.
     """
     try:
         address = ip_address((source or "").partition("%")[0])
     except ValueError:
-        return "unknown"
+        return ("unknown",)
     if not isinstance(address, IPv6Address):
-        return str(address)
+        return (str(address),)
     if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return f"{IPv6Address(int(address) >> _IPV6_SITE_BITS << _IPV6_SITE_BITS)}/{_IPV6_SITE_BITS}"
+        return (str(address.ipv4_mapped),)
+    return tuple(
+        str(ip_network((address.packed, bits), strict=False)) for bits in (_NETWORK_BITS, _SITE_BITS)
+    )

@@ -13,7 +13,7 @@ from authpipe.access.oidc_provider import OidcMetadata, OidcProvider, failed
 from authpipe.access.operator_sessions import BrowserFacts, OperatorSessions, SignedIn
 from authpipe.access.operator_tokens import browser_mark, new_token, token_hash
 from authpipe.access.sign_in import NewSession
-from authpipe.access.sign_in_limits import REDIRECTS, count_try, place
+from authpipe.access.sign_in_limits import REDIRECTS, count_try, places
 from authpipe.access.sign_in_refused import SignInReason, SignInRefused
 from authpipe.domain.access import Operator, SignInAttempt, SignInMethod
 from authpipe.domain.clock import Clock
@@ -79,9 +79,8 @@ class OidcSignIn:
         """
         now = self._clock.now()
         async with self._database.system() as transaction:
-            await count_try(
-                transaction, f"redirect:{place(origin.source_address)}", now=now, at_most=REDIRECTS
-            )
+            sources = [f"redirect:{place}" for place in places(origin.source_address)]
+            await count_try(transaction, sources, now=now, at_most=REDIRECTS)
         metadata = await self._provider.metadata()
         state, nonce, cookie, verifier = new_token(), new_token(), new_token(), new_verifier()
         attempt_id = new_id()

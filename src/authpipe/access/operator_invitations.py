@@ -9,7 +9,6 @@ from uuid import UUID
 from authpipe.access.operator_sessions import BrowserFacts, OperatorSessions, SignedIn
 from authpipe.access.operator_tokens import browser_mark, new_token, token_hash
 from authpipe.access.operators import Operators
-from authpipe.access.password_rules import check_password
 from authpipe.access.passwords import Passwords
 from authpipe.access.sign_in import NewSession
 from authpipe.access.sign_in_refused import SignInReason, SignInRefused
@@ -88,8 +87,7 @@ class OperatorInvitations:
         chosen, which leaves the invitation good.
         """
         invited = await self.invited(token)
-        check_password(password, account_words=(invited.email, invited.name or ""))
-        hashed = await self.passwords.hash(password)
+        hashed = await self.passwords.hash_chosen(password, account_words=(invited.email, invited.name or ""))
         acting = Origin(
             actor_kind=ActorKind.OPERATOR,
             actor_id=str(invited.operator_id),

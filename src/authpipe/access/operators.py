@@ -11,7 +11,6 @@ from uuid import UUID
 
 from authpipe.access.operator_sessions import OperatorSessions
 from authpipe.access.operator_tokens import new_browser_key
-from authpipe.access.password_rules import check_password
 from authpipe.access.passwords import Passwords
 from authpipe.domain.access import Operator, OperatorRole
 from authpipe.domain.clock import Clock
@@ -55,7 +54,7 @@ def normal_name(text: str | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Operators:
-    """The operators of the workspace.  One enabled owner always remains."""
+    """The operators of the workspace.  One owner who can sign in always remains."""
 
     database: Database
     clock: Clock
@@ -78,8 +77,7 @@ class Operators:
         email, name = normal_email(email), normal_name(name)
         hashed = None
         if password is not None:
-            check_password(password, account_words=(email, name or ""))
-            hashed = await self.passwords.hash(password)
+            hashed = await self.passwords.hash_chosen(password, account_words=(email, name or ""))
         async with self.database.system() as transaction:
             operator = await add_in(
                 transaction, email, role=role, name=name, origin=origin, at=self.clock.now()
@@ -118,7 +116,7 @@ class Operators:
     ) -> Operator:
         """Change role and name; the new role holds from the next request on.
 
-        Raises ``NotFound``, ``InvalidInput`` (``name``) and ``Conflict`` for the last enabled owner.
+        Raises ``NotFound``, ``InvalidInput`` (``name``) and ``Conflict`` for the last owner who can sign in.
         """
         name = normal_name(name)
         async with self.database.system() as transaction:
@@ -146,8 +144,9 @@ class Operators:
         Raises ``NotFound``, and ``InvalidInput`` when the password may not be chosen.
         """
         operator = await self.get(operator_id)
-        check_password(password, account_words=(operator.email, operator.name or ""))
-        hashed = await self.passwords.hash(password)
+        hashed = await self.passwords.hash_chosen(
+            password, account_words=(operator.email, operator.name or "")
+        )
         async with self.database.system() as transaction:
             await self.store_password(transaction, operator_id, hashed, keep=keep, origin=origin)
 
@@ -172,7 +171,7 @@ class Operators:
     async def disable(self, operator_id: UUID, *, origin: Origin) -> Operator:
         """Refuse every sign-in and end every session, at once and everywhere.
 
-        Raises ``NotFound``, and ``Conflict`` for the last enabled owner.
+        Raises ``NotFound``, and ``Conflict`` for the last owner who can sign in.
         """
         async with self.database.system() as transaction:
             await _keep_an_owner(transaction, await _found(transaction, operator_id))

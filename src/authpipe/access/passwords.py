@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -12,7 +12,7 @@ from typing import TypeVar
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
-from authpipe.access.password_rules import LONGEST_BYTES, as_hashed
+from authpipe.access.password_rules import as_hashed, check_password
 from authpipe.access.sign_in_refused import SignInReason, SignInRefused
 from authpipe.domain.secret import Secret
 
@@ -61,7 +61,19 @@ class Passwords:
 
         Raises ``SignInRefused`` (``sign_in_busy``) when too many wait already.
         """
-        return await self._work(lambda: self._hasher.hash(as_hashed(password)))
+        return await self._work(lambda: self._hash(password))
+
+    async def hash_chosen(self, password: Secret, *, account_words: Iterable[str]) -> str:
+        """The same of a password that somebody chose, after :func:`check_password`.
+
+        Raises ``InvalidInput`` as that does, too.
+        """
+
+        def work() -> str:
+            check_password(password, account_words=account_words)
+            return self._hash(password)
+
+        return await self._work(work)
 
     async def verify(self, stored: str | None, password: Secret) -> Verdict:
         """Compare; without a stored hash the same work is done and nothing matches.
@@ -74,11 +86,17 @@ class Passwords:
         """Finish what is under way.  Nothing can be hashed afterwards."""
         self._threads.shutdown()
 
+    def _hash(self, password: Secret) -> str:
+        typed = as_hashed(password)
+        if typed is None:
+            raise ValueError("a password that is hashed was checked before")
+        return self._hasher.hash(typed)
+
     def _verify(self, stored: str | None, password: Secret) -> Verdict:
         if self._nobodys is None:
             self._nobodys = self._hasher.hash(secrets.token_bytes(SALT_BYTES))
         typed = as_hashed(password)
-        if len(typed) > LONGEST_BYTES:
+        if typed is None:
             stored, typed = None, b""
         try:
             self._hasher.verify(stored or self._nobodys, typed)

@@ -1,4 +1,4 @@
-"""What was refused to whom, counted and logged: the evidence of keys that are tried where they may not."""
+"""What was refused to whom, counted, logged and recorded: the evidence of keys tried where they may not."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from authpipe.domain.environment import ApiKey
+from authpipe.domain.event import Origin
+from authpipe.events.credential_reads import CredentialReads
 from authpipe.telemetry.logs import get_logger
 from authpipe.telemetry.metrics import Metrics
 
@@ -31,17 +33,39 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusals:
-    """Counts every refusal by its reason, and logs those of good keys with the key's id."""
+    """Counts every refusal by its reason; those of good keys are logged and, with ``record``, become events."""
 
     metrics: Metrics
+    record: CredentialReads | None = None
 
     def count(self, reason: Refusal) -> None:
         """Count a request that was refused."""
         self.metrics.refused_requests.labels(reason.value).inc()
 
-    def of_good_key(self, key: ApiKey, reason: Refusal, **told: str) -> None:
-        """Count and log the use of a good key where it may not be used."""
+    def of_good_key(
+        self,
+        key: ApiKey,
+        reason: Refusal,
+        *,
+        origin: Origin,
+        route: str,
+        tenant_id: str | None = None,
+        needed: str | None = None,
+    ) -> None:
+        """The use of a good key where it may not be used.
+
+        ``tenant_id`` is the tenant that was named, ``needed`` the role that would have been enough.
+        """
         self.count(reason)
+        if self.record is not None:
+            self.record.note_refusal(
+                key.environment_id,
+                api_key_id=key.api_key_id,
+                reason=reason.value,
+                route=route,
+                tenant_id=tenant_id,
+                origin=origin,
+            )
         _log.warning(
             "an API key was refused",
             reason=reason.value,
@@ -49,5 +73,7 @@ class Refusals:
             api_key_id=str(key.api_key_id),
             role=key.role.value,
             key_tenant_id=key.tenant_id,
-            **told,
+            route=route,
+            named_tenant_id=tenant_id,
+            needed=needed,
         )

@@ -15,9 +15,10 @@ from authpipe.access.passwords import Passwords, Verdict
 from authpipe.access.sign_in_limits import (
     count_try,
     failures_before,
+    give_try_back,
     known_browser,
     lock_after,
-    place,
+    places,
 )
 from authpipe.access.sign_in_refused import SignInReason, SignInRefused
 from authpipe.domain.access import SignInMethod
@@ -52,7 +53,7 @@ class _Try:
     ``stored`` is the hash to compare with; None when the answer is no, whatever was typed.
     """
 
-    source: str
+    sources: tuple[str, ...]
     proof: OperatorProof | None
     stored: str | None
     failures: int
@@ -105,7 +106,7 @@ class PasswordSignIn:
                 session, cookie = await self._sessions.open(
                     transaction, proof.operator, SignInMethod.PASSWORD, browser, shown=shown, origin=origin
                 )
-                await transaction.sign_in_sources.give_back(tried.source)
+                await give_try_back(transaction, tried.sources)
             else:
                 await self._failed(transaction, tried, origin)
         if proof is None:
@@ -128,9 +129,9 @@ class PasswordSignIn:
         the new one may not be chosen.
         """
         operator_id = signed_in.operator.operator_id
-        source, now = known_browser(operator_id), self._clock.now()
+        sources, now = known_browser(operator_id), self._clock.now()
         async with self._database.system() as transaction:
-            await count_try(transaction, source, now=now)
+            await count_try(transaction, sources, now=now)
             proof = await transaction.operators.proof(operator_id)
         stored = None if proof is None else proof.password_hash
         if not (await self._passwords.verify(stored, current)).matches:
@@ -147,7 +148,7 @@ class PasswordSignIn:
             operator_id, chosen, keep=signed_in.session.session_id, origin=origin
         )
         async with self._database.system() as transaction:
-            await transaction.sign_in_sources.give_back(source)
+            await give_try_back(transaction, sources)
             proof = await transaction.operators.proof(operator_id)
         if proof is None:
             raise _wrong()
@@ -160,25 +161,27 @@ class PasswordSignIn:
             # Operators before sources, here and below, so that no two transactions wait for one another.
             proof = await transaction.operators.proof_by_email(normal_email(email))
         is_known = proof is not None and _has_mark(proof, mark)
-        source = place(origin.source_address)
+        sources = places(origin.source_address)
         if proof is not None and is_known:
-            source = known_browser(proof.operator.operator_id)
-        await count_try(transaction, source, now=now)
+            sources = known_browser(proof.operator.operator_id)
+        await count_try(transaction, sources, now=now)
         if proof is None or proof.password_hash is None or proof.operator.disabled_at is not None:
-            return _Try(source=source, proof=proof, stored=None, failures=0, locked_until=None)
+            return _Try(sources=sources, proof=proof, stored=None, failures=0, locked_until=None)
         operator = proof.operator
         failures = failures_before(operator.failed_sign_ins, proof.last_failed_at, now=now)
         if is_known:
-            return _Try(source=source, proof=proof, stored=proof.password_hash, failures=0, locked_until=None)
+            return _Try(
+                sources=sources, proof=proof, stored=proof.password_hash, failures=0, locked_until=None
+            )
         if operator.locked_until is not None and operator.locked_until > now:
-            return _Try(source=source, proof=proof, stored=None, failures=0, locked_until=None)
+            return _Try(sources=sources, proof=proof, stored=None, failures=0, locked_until=None)
         failures += 1
         locked_until = lock_after(failures, now=now)
         await transaction.operators.failing(
             operator.operator_id, failures=failures, at=now, locked_until=locked_until
         )
         return _Try(
-            source=source,
+            sources=sources,
             proof=proof,
             stored=proof.password_hash,
             failures=failures,
@@ -192,14 +195,11 @@ class PasswordSignIn:
             # Nothing was compared, so nothing failed.
             async with self._database.system() as transaction:
                 if tried.proof is not None and tried.failures:
-                    before = tried.proof.operator
-                    await transaction.operators.failing(
-                        before.operator_id,
-                        failures=tried.failures - 1,
-                        at=tried.proof.last_failed_at,
-                        locked_until=before.locked_until,
+                    # What other tries counted meanwhile stays.
+                    await transaction.operators.not_failed(
+                        tried.proof.operator.operator_id, locked_until=tried.locked_until
                     )
-                await transaction.sign_in_sources.give_back(tried.source)
+                await give_try_back(transaction, tried.sources)
             raise
 
     async def _proven(self, transaction: Transaction, tried: _Try, verdict: Verdict) -> OperatorProof | None:

@@ -75,16 +75,17 @@ def build(services: ApiServices) -> FastAPI:
         middleware=[
             Middleware(Edge, public_url=services.public_url),
             Middleware(
-                Authentication, authenticator=services.authenticator, refusals=Refusals(services.metrics)
+                Authentication,
+                authenticator=services.authenticator,
+                refusals=Refusals(services.metrics, services.credential_reads),
             ),
             Middleware(Idempotency, database=services.database, vault=services.vault, clock=services.clock),
         ],
     )
     application.state.api_services = services
     # First, because it is asked for most.
-    reads = CredentialRead(services)
     application.router.routes.append(
-        PlainRoute(PATH, Ruled(reads, credential_read.RULE, refused=reads.refused), methods=["GET"])
+        PlainRoute(PATH, Ruled(CredentialRead(services), credential_read.RULE), methods=["GET"])
     )
     application.router.routes.append(
         PlainRoute(stream.PATH, Ruled(Stream(services), stream.RULE), methods=["GET"])

@@ -42,6 +42,7 @@ class Authentication:
                 source_address=source,
             ),
             refusals=self._refusals,
+            route=lambda: f"{scope['method']} {getattr(scope.get('route'), 'path', 'unmatched')}",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Annotated, cast
@@ -27,6 +28,8 @@ class Caller:
     environment: Environment
     origin: Origin
     refusals: Refusals
+    #: The method and address template of the route it was sent to, known once there is one.
+    route: Callable[[], str]
 
     @property
     def environment_id(self) -> UUID:
@@ -41,7 +44,7 @@ class Caller:
     def require(self, role: ApiKeyRole) -> None:
         """Raise ``Forbidden``, naming the role that is needed, unless the key's role includes it."""
         if not self.api_key.role.includes(role):
-            self.refusals.of_good_key(self.api_key, Refusal.ROLE, needed=role.value)
+            self._refused(Refusal.ROLE, needed=role.value)
             raise Forbidden(
                 f"this API key's role is {self.api_key.role.value}; this needs the role {role.value}"
             )
@@ -49,7 +52,7 @@ class Caller:
     def require_environment(self) -> None:
         """Raise ``Forbidden`` when the key is restricted to a tenant."""
         if self.tenant_id is not None:
-            self.refusals.of_good_key(self.api_key, Refusal.TENANT)
+            self._refused(Refusal.TENANT)
             raise Forbidden(
                 "this API key is restricted to one tenant; this concerns the environment as a whole"
             )
@@ -57,7 +60,7 @@ class Caller:
     def confine(self, tenant_id: str) -> None:
         """Raise ``Forbidden`` when the key is restricted to another tenant than the request names."""
         if self.tenant_id is not None and self.tenant_id != tenant_id:
-            self.refusals.of_good_key(self.api_key, Refusal.TENANT, named_tenant_id=tenant_id)
+            self._refused(Refusal.TENANT, tenant_id=tenant_id)
             raise Forbidden("this API key is restricted to another tenant")
 
     def narrowed(self, tenant_id: str | None) -> str | None:
@@ -69,6 +72,16 @@ class Caller:
             return self.tenant_id
         self.confine(tenant_id)
         return tenant_id
+
+    def _refused(self, reason: Refusal, *, tenant_id: str | None = None, needed: str | None = None) -> None:
+        self.refusals.of_good_key(
+            self.api_key,
+            reason,
+            origin=self.origin,
+            route=self.route(),
+            tenant_id=tenant_id,
+            needed=needed,
+        )
 
     def scope(self, database: Database) -> AbstractAsyncContextManager[Transaction]:
         """A transaction that sees what the key may: its tenant, or its whole environment.

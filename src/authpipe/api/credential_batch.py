@@ -139,8 +139,8 @@ def _told(
         notes.given(caller, result)
         return document(result)
     if isinstance(result, AuthpipeError):
-        # What names no provider asks for no credential there could be.
-        if result.code != "not_found":
+        # What names no provider asks for no credential there could be; a refused key is on record as such.
+        if result.code not in ("not_found", "forbidden"):
             notes.refused(caller, request, result)
         answer = known_answer(result, caller.origin.request_id)
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -21,7 +20,7 @@ from authpipe.api.validation import shown_name
 from authpipe.credentials.serve import CredentialRequest
 from authpipe.domain.access import ApiKeyRole
 from authpipe.domain.credential import CredentialFor, CredentialKind, UsableCredential
-from authpipe.domain.errors import AuthpipeError, Forbidden, InvalidInput, NotFound
+from authpipe.domain.errors import AuthpipeError, InvalidInput
 from authpipe.domain.identifiers import check_opaque_id, parse_id
 
 PATH = "/v1/credentials"
@@ -46,8 +45,8 @@ class CredentialRead:
         request = read_request(scope["query_string"])
         # Also keeps names no provider can have away from the database.
         self._services.catalog.get(request.provider)
+        caller.confine(request.tenant_id)
         try:
-            caller.confine(request.tenant_id)
             credential = await self._services.credential_reader.get(caller.environment_id, request)
         except AuthpipeError as error:
             self._notes.refused(caller, request, error)
@@ -66,13 +65,6 @@ class CredentialRead:
             }
         )
         await send({"type": "http.response.body", "body": body})
-
-    def refused(self, scope: Scope, error: Forbidden) -> None:
-        """Note a request that went no further than the rule, if it asked for a credential at all."""
-        with contextlib.suppress(InvalidInput, NotFound):
-            request = read_request(scope["query_string"])
-            self._services.catalog.get(request.provider)
-            self._notes.refused(scope["state"]["caller"], request, error)
 
 
 def read_request(query: bytes) -> CredentialRequest:

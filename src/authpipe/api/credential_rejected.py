@@ -17,7 +17,7 @@ from authpipe.api.fields import WHOLE, Body, OpaqueId
 from authpipe.api.read_notes import ReadNotes
 from authpipe.api.rules import Reach, rule
 from authpipe.domain.access import ApiKeyRole
-from authpipe.domain.errors import AuthpipeError, Forbidden
+from authpipe.domain.errors import AuthpipeError
 
 router = APIRouter(prefix="/v1/credentials", tags=["Credentials"])
 
@@ -65,11 +65,7 @@ async def report_rejected_credential(
     the provider says that it is good; it is not asked again for 30 seconds then.
     """
     notes = ReadNotes(services.credential_reads)
-    try:
-        caller.confine(body.tenant_id)
-    except Forbidden as error:
-        notes.confined(caller, body.tenant_id, error)
-        raise
+    caller.confine(body.tenant_id)
     reported = await services.rejected_reports.find(caller.environment_id, body.tenant_id, credential_id)
     try:
         credential = await services.rejected_reports.settle(reported, version=body.version)

@@ -36,7 +36,7 @@ ABANDONED_AFTER = timedelta(seconds=60)
 _KEY = re.compile(rb"[!-~]{1,255}")
 #: The headers of an answer that belong to what it says.
 _KEPT = frozenset({b"content-type", b"location", b"retry-after"})
-_RATE_LIMITED = 429
+_UNAUTHENTICATED, _FORBIDDEN, _RATE_LIMITED = 401, 403, 429
 #: They hand out credentials and are repeated freely: an answer of a while ago would be a stale one.
 _READS = re.compile(r"/v1/credentials/(?:batch|[^/]+/rejected)")
 
@@ -47,7 +47,8 @@ def is_read(path: str) -> bool:
 
 
 class Idempotency:
-    """Remembers answers per API key for a day; not 429 and 5xx, so that a retry can succeed."""
+    """Remembers answers per API key for a day; not 429 and 5xx, so that a retry can succeed, and not refusals of
+    the key, which did no work."""
 
     def __init__(self, app: ASGIApp, *, database: Database, vault: Vault, clock: Clock) -> None:
         self._app = app
@@ -106,7 +107,7 @@ class Idempotency:
         answer = _Answer()
         try:
             await self._app(scope, _replayed(body, receive), answer)
-            if answer.status is None or answer.status >= 500 or answer.status == _RATE_LIMITED:
+            if answer.is_to_be_forgotten():
                 await self._forget(run)
             else:
                 await self._remember(run, answer)
@@ -187,6 +188,13 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.status = message["status"]
         self.messages.append(message)
+
+    def is_to_be_forgotten(self) -> bool:
+        """Whether no work was done, so that a repetition may try."""
+        if self.status is None or self.status >= 500 or self.status in (_UNAUTHENTICATED, _RATE_LIMITED):
+            return True
+        # Other answers of 403 end something, as that to a wrong completion code does.
+        return self.status == _FORBIDDEN and json.loads(self.body() or b"{}").get("code") == "forbidden"
 
     def sealed(self) -> Secret:
         headers = [

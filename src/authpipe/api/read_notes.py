@@ -36,17 +36,7 @@ class ReadNotes:
         )
 
     def refused(self, caller: Caller, request: CredentialRequest, error: AuthpipeError) -> None:
-        """Nothing was handed out."""
-        if caller.tenant_id not in (None, request.tenant_id):
-            self.confined(
-                caller,
-                request.tenant_id,
-                error,
-                provider=request.provider,
-                user_id=request.user_id,
-                kind=None if request.kind is None else request.kind.value,
-            )
-            return
+        """Nothing was handed out, to a key that may ask."""
         owner_kind: str | None = None
         owner_id: str | None = None
         if isinstance(error, ReauthorizationRequired):
@@ -63,32 +53,6 @@ class ReadNotes:
             owner_id=owner_id,
             user_id=request.user_id,
             kind=None if request.kind is None else request.kind.value,
-            origin=caller.origin,
-            outcome=Outcome.FAILURE,
-            code=error.code,
-        )
-
-    def confined(
-        self,
-        caller: Caller,
-        tenant_id: str,
-        error: AuthpipeError,
-        *,
-        provider: str | None = None,
-        user_id: str | None = None,
-        kind: str | None = None,
-    ) -> None:
-        """A restricted key asked for another tenant's: on record outside that tenant, who must not learn of
-        the key."""
-        self.reads.note(
-            caller.environment_id,
-            tenant_id=None,
-            provider=provider,
-            credential_id=None,
-            owner_kind="tenant",
-            owner_id=tenant_id,
-            user_id=user_id,
-            kind=kind,
             origin=caller.origin,
             outcome=Outcome.FAILURE,
             code=error.code,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -15,7 +15,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from authpipe.api.caller import Caller, CallerDep
 from authpipe.api.edge import is_api
 from authpipe.domain.access import ApiKeyRole
-from authpipe.domain.errors import Forbidden
 
 #: Where the OpenAPI document tells an operation's rule.
 EXTENSION = "x-authpipe-access"
@@ -62,25 +61,14 @@ def rule(role: ApiKeyRole, reach: Reach) -> dict[str, Any]:
 
 
 class Ruled:
-    """A plain ASGI application behind a rule; the request must have been authenticated.
+    """A plain ASGI application behind a rule; the request must have been authenticated."""
 
-    ``refused`` is told of every request that goes no further.
-    """
-
-    def __init__(
-        self, app: ASGIApp, rule: AccessRule, *, refused: Callable[[Scope, Forbidden], None] | None = None
-    ) -> None:
+    def __init__(self, app: ASGIApp, rule: AccessRule) -> None:
         self._app = app
-        self._refused = refused
         self.rule = rule
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            self.rule.check(scope["state"]["caller"])
-        except Forbidden as error:
-            if self._refused is not None:
-                self._refused(scope, error)
-            raise
+        self.rule.check(scope["state"]["caller"])
         await self._app(scope, receive, send)
 
 

@@ -141,8 +141,9 @@ async def put_tenant(
 async def erase_tenant(tenant_id: PathId, caller: CallerDep, services: ServicesDep) -> TenantErasureObject:
     """Erase a tenant for good: revoke its grants, destroy its keys, remove its rows.
 
-    Answers within about 25 seconds. What takes longer goes on in the worker, and the answer is 409
-    `tenant_erasing`; the event `tenant.erased` is then the certificate. Afterwards the tenant is not found.
+    Answers within about 25 seconds, of which providers get 15. What takes longer goes on in the worker, with
+    more time for providers, and the answer is 409 `tenant_erasing`; the event `tenant.erased` is then the
+    certificate. Afterwards the tenant is not found.
     """
     certificate = await services.tenant_erasure.erase(
         caller.environment_id, tenant_id, origin=caller.origin, patience=REQUEST

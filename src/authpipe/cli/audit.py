@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,7 +15,7 @@ from uuid import UUID
 
 import typer
 
-from authpipe.cli.administration import administer, settings_for_a_command
+from authpipe.cli.administration import administer, origin, settings_for_a_command
 from authpipe.cli.documents import listed
 from authpipe.cli.failures import FAILED
 from authpipe.cli.options import DEVELOPMENT, EnvironmentName, Json
@@ -37,10 +39,37 @@ _Workspace = Annotated[
 def add_to(app: typer.Typer) -> None:
     """Mount the group."""
     group = typer.Typer(no_args_is_help=True, help="The record of who did what, and proof that it is whole.")
+    group.command("begin")(begin)
     group.command("verify")(verify)
     group.command("export")(export)
     group.command("list")(list_events)
     app.add_typer(group, name="audit", rich_help_panel="Administer")
+
+
+def begin(as_json: Json = False) -> None:
+    """Begin the chains that a migration without the vault could not.
+
+    Anywhere else a chain without its head was tampered with, and this would hide it.
+    """
+
+    async def work(rooms: Rooms) -> list[tuple[str, UUID]]:
+        begun = await rooms.chain_beginnings.begin_late(origin())
+        return [
+            (name, each)
+            for name, each in await _places(rooms, DEVELOPMENT, workspace=False, every=True)
+            if each in begun
+        ]
+
+    begun = administer(work)
+    if as_json:
+        print_json(
+            listed({"object": "audit_chain", "name": name, "environment_id": each} for name, each in begun)
+        )
+        return
+    for name, _ in begun:
+        print_line(f"{name}: begun; a worker links what happened there before")
+    if not begun:
+        print_line("every chain has begun: nothing to do")
 
 
 def verify(
@@ -59,7 +88,7 @@ def verify(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check that no event was changed, removed or slipped in.  Exit code 1 when one was."""
+    """Check that no event was changed, removed or slipped in.  Exit code 1 when one was.  Changes nothing."""
     from authpipe.events.chain_hash import read_head
 
     expected = None if expect is None else read_head(expect)
@@ -70,8 +99,6 @@ def verify(
     else:
 
         async def work(rooms: Rooms, progress: Progress) -> list[tuple[str, Verdict]]:
-            while await rooms.audit_chain.extend():
-                pass
             return [
                 (name, await rooms.chain_verification.verify(each, expected=expected, progress=progress))
                 for name, each in await _places(rooms, environment, workspace=workspace, every=every)
@@ -101,12 +128,10 @@ def export(
         Path | None, typer.Option(metavar="FILE", help="Default: standard output.  Readable by you alone.")
     ] = None,
 ) -> None:
-    """Write events as JSON lines, each with its position and hash.  Times are RFC 3339."""
+    """Write linked events as JSON lines, each with its position and hash.  Times are RFC 3339."""
     first, last = _bound(start, "from"), _bound(end, "to")
 
     async def work(rooms: Rooms, progress: Progress) -> None:
-        while await rooms.audit_chain.extend():
-            pass
         ((_, place),) = await _places(rooms, environment, workspace=workspace)
         lines = rooms.audit_export.lines(place, start=first, end=last, progress=progress)
         # Before the file is touched: a wrong range must not cost an earlier export.
@@ -199,7 +224,7 @@ def _sentence(name: str, verdict: Verdict, *, offline: bool) -> str:
         if offline:
             parts.append("its seal was not checked, which takes the vault: note the head, or --expect one")
         elif verdict.waiting:
-            parts.append(f"{verdict.waiting} wait to be linked")
+            parts.append(f"{verdict.waiting} wait for a worker to link them")
         return "; ".join(parts)
     where = [] if broken.position is None else [f"position {broken.position}"]
     if broken.event_id is not None:
@@ -268,16 +293,31 @@ async def _write(first: str, lines: AsyncIterator[str], file: TextIO) -> None:
 
 @contextmanager
 def _written(output: Path | None) -> Iterator[TextIO]:
-    """The file, which only its owner can read (it tells who did what), or standard output."""
+    """The file, which only its owner can read (it tells who did what), or standard output.
+
+    A new file takes the place of one that is there, once it is whole.
+    """
     if output is None:
         yield sys.stdout
         return
     try:
-        descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        if not stat.S_ISREG(output.lstat().st_mode):
+            raise ConfigurationError(f"{output} cannot be written (it is there and no regular file)")
+    except FileNotFoundError:
+        pass
     except OSError as error:
         raise ConfigurationError(f"{output} cannot be written ({error.strerror})") from None
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        yield file
+    try:
+        descriptor, draft = tempfile.mkstemp(prefix=f".{output.name}.", dir=output.parent)
+    except OSError as error:
+        raise ConfigurationError(f"{output} cannot be written ({error.strerror})") from None
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            yield file
+        Path(draft).replace(output)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise
 
 
 def _with_progress(what: str, work: Callable[[Rooms, Progress], Awaitable[T]]) -> T:

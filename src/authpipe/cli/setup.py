@@ -8,8 +8,10 @@ import typer
 
 from authpipe.cli.administration import administer, origin, settings_for_a_command
 from authpipe.cli.development_environment import RETURN_URLS, ensure_development
+from authpipe.cli.failures import complain
 from authpipe.cli.options import Json
 from authpipe.cli.output import print_json, print_line
+from authpipe.domain.errors import AuthpipeError
 
 if TYPE_CHECKING:
     from authpipe.server.settings import Settings
@@ -54,7 +56,10 @@ def init(as_json: Json = False) -> None:
 
 
 def migrate(as_json: Json = False) -> None:
-    """Bring the database's schema up to date.  Several at once migrate once."""
+    """Bring the database's schema up to date.  Several at once migrate once.
+
+    The first time also begins the audit chains, which takes the KEK.
+    """
     import asyncio
 
     settings = settings_for_a_command()
@@ -69,15 +74,31 @@ def migrate(as_json: Json = False) -> None:
 
 async def _migrate(settings: Settings) -> tuple[str | None, str | None]:
     from authpipe.store.embedded import EmbeddedPostgres
+    from authpipe.store.migrate import BEFORE_CHAINS
     from authpipe.store.migrate import migrate as migrate_database
 
     if settings.database_url is not None:
-        return await migrate_database(settings.database_url.reveal())
-    postgres = EmbeddedPostgres(settings.data_dir)
+        before, after = await migrate_database(settings.database_url.reveal())
+    else:
+        postgres = EmbeddedPostgres(settings.data_dir)
+        try:
+            before, after = await migrate_database(await postgres.start())
+        finally:
+            await postgres.stop()
+    if before in BEFORE_CHAINS:
+        await _begin_chains(settings)
+    return before, after
+
+
+async def _begin_chains(settings: Settings) -> None:
+    from authpipe.server.wiring import open_rooms
+
     try:
-        return await migrate_database(await postgres.start())
-    finally:
-        await postgres.stop()
+        async with open_rooms(settings) as rooms:
+            await rooms.chain_beginnings.begin_late(origin())
+    except AuthpipeError as error:
+        # The schema is up to date, and migrating where no KEK is is nothing wrong.
+        complain(f"the audit chains are not begun ({error}): run authpipe audit begin where the KEK is")
 
 
 def _document(settings: Settings, key_made: bool, environment: str, environment_made: bool) -> dict[str, Any]:

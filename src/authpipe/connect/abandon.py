@@ -13,7 +13,7 @@ from authpipe.credentials.upstream import Held, Upstream
 from authpipe.domain.clock import Clock
 from authpipe.domain.connect_session import Candidate, ConnectSession
 from authpipe.domain.credential import CredentialSource
-from authpipe.domain.errors import AuthpipeError
+from authpipe.domain.errors import AuthpipeError, VaultUnavailable
 from authpipe.domain.event import Origin
 from authpipe.events.record import record
 from authpipe.events.types import EventType
@@ -49,7 +49,10 @@ class Abandonment:
         self._clock = clock
 
     async def of_session(self, session: ConnectSession, *, reason: str, origin: Origin) -> Upstreamed | None:
-        """Give back the session's candidate.  None when it has none, or somebody else is giving it back."""
+        """Give back the session's candidate.  None when it has none, or somebody else is giving it back.
+
+        Raises ``VaultUnavailable`` as :meth:`of_candidate` does.
+        """
         now = self._clock.now()
         async with self._database.tenant(session.environment_id, session.tenant_id) as transaction:
             candidate = await transaction.candidates.claim_of_session(
@@ -64,7 +67,10 @@ class Abandonment:
         return await self.of_candidate(candidate, SideName(session.kind.value), reason=reason, origin=origin)
 
     async def overdue(self, *, origin: Origin, limit: int = 20) -> int:
-        """Give back candidates that were not completed in time; returns how many."""
+        """Give back candidates that were not completed in time; returns how many were looked at.
+
+        Those that cannot be read for the moment come up again when their lease is over.
+        """
         now = self._clock.now()
         async with self._database.system() as transaction:
             candidates = await transaction.candidates.claim_expired(
@@ -77,14 +83,22 @@ class Abandonment:
                     sides[candidate.candidate_id] = SideName(session.kind.value)
         for candidate in candidates:
             side = sides.get(candidate.candidate_id)
-            if side is not None:
+            # A KEK that does not answer takes its time to say so, and leases end meanwhile.
+            if side is None or self._clock.now() >= now + _LEASE:
+                continue
+            try:
                 await self.of_candidate(candidate, side, reason="not_completed", origin=origin)
+            except VaultUnavailable as error:
+                _log.warning("a candidate waits for its key", error=error.code, detail=error.detail)
         return len(candidates)
 
     async def of_candidate(
         self, candidate: Candidate, side_name: SideName, *, reason: str, origin: Origin
     ) -> Upstreamed:
-        """Revoke and destroy one candidate whose lease the caller holds."""
+        """Revoke and destroy one candidate whose lease the caller holds.
+
+        Raises ``VaultUnavailable`` while it cannot be read; it is then left as it is, lease and all.
+        """
         upstream = Upstreamed.FAILED
         try:
             provider = await self._providers.by_id(candidate.environment_id, candidate.provider_config_id)
@@ -95,6 +109,8 @@ class Abandonment:
             upstream = await self.of_grant(
                 provider, side_name, restore(candidate, secrets), candidate_id=candidate.candidate_id
             )
+        except VaultUnavailable:
+            raise
         except AuthpipeError as error:
             _log.warning("a candidate could not be revoked", error=error.code, detail=error.detail)
         async with self._database.tenant(candidate.environment_id, candidate.tenant_id) as transaction:

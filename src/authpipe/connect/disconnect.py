@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -86,7 +87,8 @@ class Disconnection:
     async def revoke(self, connection: Connection) -> tuple[Upstreamed, StoredCredential | None]:
         """End a connection's authorization at the provider, and tell which credential that was.
 
-        Nothing is changed here, but no refresh of the credential begins for the length of a lease.
+        Nothing is changed here, but no refresh of the credential begins for the length of a lease, unless
+        this fails.  Raises ``VaultUnavailable`` while the credential cannot be read.
         """
         provider = await self._providers.by_id(connection.environment_id, connection.provider_config_id)
         credential = await self._hold(
@@ -94,12 +96,13 @@ class Disconnection:
         )
         if credential is None:
             return Upstreamed.UNSUPPORTED, None
-        held = await self._held(provider, credential, account_id=connection.account_id)
-        if held is None:
-            return Upstreamed.FAILED, credential
-        done = await self._abandonment.authorization(
-            provider, held, account_id=connection.account_id, apart_from=connection.connection_id
-        )
+        async with self._given_back_on_failure(credential):
+            held = await self._held(provider, credential, account_id=connection.account_id)
+            if held is None:
+                return Upstreamed.FAILED, credential
+            done = await self._abandonment.authorization(
+                provider, held, account_id=connection.account_id, apart_from=connection.connection_id
+            )
         return done, credential
 
     async def uninstall(self, installation: Installation) -> tuple[Upstreamed, StoredCredential | None]:
@@ -110,10 +113,11 @@ class Disconnection:
         )
         if credential is None:
             return Upstreamed.UNSUPPORTED, None
-        held = await self._held(provider, credential, external_id=installation.external_id)
-        if held is None:
-            return Upstreamed.FAILED, credential
-        return await self._abandonment.workspace(provider, held), credential
+        async with self._given_back_on_failure(credential):
+            held = await self._held(provider, credential, external_id=installation.external_id)
+            if held is None:
+                return Upstreamed.FAILED, credential
+            return await self._abandonment.workspace(provider, held), credential
 
     async def _end_connection(self, connection: Connection, tried: _Tried, origin: Origin) -> Connection:
         now = self._clock.now()
@@ -217,8 +221,22 @@ class Disconnection:
             if held is not None:
                 return held
             if asyncio.get_running_loop().time() > deadline:
-                return owned
+                # Whoever has the lease keeps it.
+                return replace(owned, lease=None)
             await asyncio.sleep(_POLL_S)
+
+    @contextlib.asynccontextmanager
+    async def _given_back_on_failure(self, credential: StoredCredential) -> AsyncIterator[None]:
+        """Whoever tries again need not wait for the lease to run out."""
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(Exception):
+                async with self._database.tenant(
+                    credential.environment_id, credential.tenant_id
+                ) as transaction:
+                    await transaction.credentials.release(credential)
+            raise
 
     async def _held(
         self,

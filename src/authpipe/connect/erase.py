@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from authpipe.connect.erase_upstream import UpstreamErasure
+from authpipe.connect.erase_upstream import OutOfTime, UpstreamErasure
 from authpipe.domain.clock import Clock
 from authpipe.domain.erasure import Erasure, ErasureCertificate, ErasureStep
 from authpipe.domain.errors import Conflict, NotFound
@@ -27,6 +27,8 @@ _log = get_logger(__name__)
 
 #: How long a process that says nothing of its progress keeps others from going on.
 _LEASE = timedelta(seconds=60)
+#: How long workers leave an erasure alone that could not go on.
+_PUT_OFF = timedelta(seconds=60)
 #: Rows deleted in one transaction.
 BATCH = 1000
 #: Seconds between two looks at rows that somebody else works on.
@@ -36,7 +38,11 @@ _UPSTREAM = (ErasureStep.CANDIDATES, ErasureStep.CONNECTIONS, ErasureStep.INSTAL
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long an erasure may take, in seconds: for the providers' answers, and (None: no limit) in all."""
+    """How long an erasure may take, in seconds: for the providers' answers, and (None: no limit) in all.
+
+    With a limit in all, nothing is given up: what takes longer is left to the worker.  Without one, grants
+    that were not revoked in time are counted as such.
+    """
 
     upstream_s: float
     total_s: float | None = None
@@ -73,8 +79,9 @@ class TenantErasure:
         """Erase the tenant, or go on with an erasure that was left half-way.
 
         ``progress`` is told of each step that was written down.  Raises ``NotFound`` and ``Conflict``
-        (``tenant_erasing``): another process is at it, or ``patience.total_s`` is over.  Either way it will
-        be ended, and the audit record ``tenant.erased`` is the certificate.
+        (``tenant_erasing``): another process is at it, or the time of a ``patience`` with a limit in all is
+        over.  Either way it will be ended, and the audit record ``tenant.erased`` is the certificate.  So it
+        will after a ``VaultUnavailable``, when the KEK is back: without it no grant could be revoked.
         """
         check_opaque_id(tenant_id, field="tenant_id")
         began = asyncio.get_running_loop().time()
@@ -90,38 +97,51 @@ class TenantErasure:
             )
         if erasure is None:
             raise _under_way("another process is erasing this tenant")
-        return await self._carry_out(erasure, patience, began, progress)
-
-    async def resume(self) -> ErasureCertificate | None:
-        """Take on one erasure that nobody is at, and end it.  None when there is none."""
-        now = self._clock.now()
-        async with self._database.system() as transaction:
-            erasure = await transaction.erasures.claim_any(now=now, lease_until=now + _LEASE)
-        if erasure is None:
-            return None
-        return await self._carry_out(erasure, UNHURRIED, asyncio.get_running_loop().time(), None)
-
-    async def _carry_out(
-        self,
-        erasure: Erasure,
-        patience: Patience,
-        began: float,
-        progress: Callable[[Erasure], None] | None,
-    ) -> ErasureCertificate:
         run = _Run(self._database, self._clock, erasure, patience, began, progress)
         try:
-            await self._end_api_keys(run)
-            for step in _UPSTREAM:
-                if run.is_at(step):
-                    done = await self._upstream.run(
-                        run.erasure, run.advance, until=began + patience.upstream_s
-                    )
-                    await run.advance(replace(done, step=_after(step), after=None))
-            await self._destroy_keyset(run)
-            return await self._remove(run)
+            return await self._carry_out(run)
         except BaseException:
             await run.release()
             raise
+
+    async def resume(self) -> ErasureCertificate | None:
+        """Take on one erasure that nobody is at, and end it.  None when there is none.
+
+        One that cannot go on is put off for a minute and the next is taken, so that none stands in the way of
+        the others.  Raises what the database raises when it is away.
+        """
+        while True:
+            now = self._clock.now()
+            async with self._database.system() as transaction:
+                erasure = await transaction.erasures.claim_any(now=now, lease_until=now + _LEASE)
+            if erasure is None:
+                return None
+            run = _Run(
+                self._database, self._clock, erasure, UNHURRIED, asyncio.get_running_loop().time(), None
+            )
+            try:
+                return await self._carry_out(run)
+            except Exception as error:  # noqa: BLE001  # whatever it is, others wait
+                level = _log.warning if getattr(error, "retryable", False) else _log.error
+                level("an erasure cannot go on", tenant_id=erasure.tenant_id, error=type(error).__name__)
+                await run.release(until=self._clock.now() + _PUT_OFF)
+            except BaseException:
+                await run.release()
+                raise
+
+    async def _carry_out(self, run: _Run) -> ErasureCertificate:
+        await self._end_api_keys(run)
+        for step in _UPSTREAM:
+            if run.is_at(step):
+                try:
+                    done = await self._upstream.run(
+                        run.erasure, run.advance, until=run.upstream_ends, gives_up=run.is_unlimited
+                    )
+                except OutOfTime:
+                    raise _takes_longer() from None
+                await run.advance(replace(done, step=_after(step), after=None))
+        await self._destroy_keyset(run)
+        return await self._remove(run)
 
     async def _end_api_keys(self, run: _Run) -> None:
         """Keys restricted to the tenant: they open nothing from this commit on."""
@@ -254,6 +274,8 @@ class _Run:
         self._database = database
         self._clock = clock
         self.erasure = erasure
+        self.upstream_ends = began + patience.upstream_s
+        self.is_unlimited = patience.total_s is None
         self._ends = None if patience.total_s is None else began + patience.total_s
         self._progress = progress
 
@@ -264,7 +286,7 @@ class _Run:
     def check_time(self) -> None:
         """Raise when whoever waits for the answer must have one."""
         if self._ends is not None and asyncio.get_running_loop().time() >= self._ends:
-            raise _under_way("it takes longer than a request may wait; a worker goes on with it")
+            raise _takes_longer()
 
     async def advance(self, erasure: Erasure) -> Erasure:
         """Write down how far it is."""
@@ -287,18 +309,22 @@ class _Run:
             self._progress(written)
         return written
 
-    async def release(self) -> None:
-        """Let others go on at once; when that fails, they can when the lease runs out."""
+    async def release(self, *, until: datetime | None = None) -> None:
+        """Let others go on at once, workers from ``until`` on; when that fails, when the lease runs out."""
         with contextlib.suppress(Exception):
             async with self._database.tenant(
                 self.erasure.environment_id, self.erasure.tenant_id
             ) as transaction:
-                await transaction.erasures.release(self.erasure)
+                await transaction.erasures.release(self.erasure, until=until)
 
 
 def _after(step: ErasureStep) -> ErasureStep:
     steps = list(ErasureStep)
     return steps[steps.index(step) + 1]
+
+
+def _takes_longer() -> Conflict:
+    return _under_way("it takes longer than a request may wait; a worker goes on with it")
 
 
 def _under_way(why: str) -> Conflict:

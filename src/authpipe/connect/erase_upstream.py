@@ -15,7 +15,7 @@ from authpipe.credentials.provider import Providers
 from authpipe.domain.connect_session import ConnectSession
 from authpipe.domain.connection import Connection, Installation
 from authpipe.domain.erasure import Erasure, ErasureCounts, ErasureStep
-from authpipe.domain.errors import AuthpipeError
+from authpipe.domain.errors import AuthpipeError, VaultUnavailable
 from authpipe.store.database import Database, is_outage
 from authpipe.store.transaction import Transaction
 from authpipe.telemetry.logs import get_logger
@@ -33,8 +33,15 @@ Advance = Callable[[Erasure], Awaitable[Erasure]]
 Grant = ConnectSession | Connection | Installation
 
 
+class OutOfTime(Exception):
+    """The time for providers is over, and grants are left that somebody else shall go on with."""
+
+
 class UpstreamErasure:
-    """Revokes what the tenant alone stands on.  What fails or takes too long is counted and stops nothing."""
+    """Revokes what the tenant alone stands on.  What fails or takes too long is counted and stops nothing.
+
+    What cannot be read for the moment does stop it: the keyset must not be destroyed before it was.
+    """
 
     def __init__(
         self,
@@ -49,16 +56,20 @@ class UpstreamErasure:
         self._abandonment = abandonment
         self._disconnection = disconnection
 
-    async def run(self, erasure: Erasure, advance: Advance, *, until: float) -> Erasure:
+    async def run(self, erasure: Erasure, advance: Advance, *, until: float, gives_up: bool) -> Erasure:
         """Work off the step the erasure is at, until the event loop's clock says ``until``.
 
-        Returns the erasure with the step done.
+        Returns the erasure with the step done.  Grants that are left then are counted as not revoked or,
+        unless it ``gives_up``, left to whoever goes on: raises :class:`OutOfTime`.  Raises
+        ``VaultUnavailable`` while the KEK is away, with the progress so far written down.
         """
         revoked: set[tuple[UUID, str]] = set()
         while True:
             async with self._database.tenant(erasure.environment_id, erasure.tenant_id) as transaction:
                 grants = await self._next(transaction, erasure)
                 if grants and _left(until) <= 0:
+                    if not gives_up:
+                        raise OutOfTime
                     left = await transaction.erasures.count_left(erasure)
                     counts = replace(erasure.counts, not_revoked=erasure.counts.not_revoked + left)
                     _log.warning("grants were not revoked for want of time", count=left)
@@ -66,6 +77,9 @@ class UpstreamErasure:
             if not grants:
                 return erasure
             outcomes = await self._end_all(grants, erasure, revoked, until)
+            if not gives_up and Upstreamed.FAILED in outcomes and _left(until) <= 0:
+                # Some were cut off.  Those that were ended may be ended once more.
+                raise OutOfTime
             erasure = await advance(
                 replace(erasure, after=_id(grants[-1]), counts=_counted(erasure.counts, outcomes))
             )
@@ -86,9 +100,16 @@ class UpstreamErasure:
         for grant in grants:
             groups[_account(grant) or _id(grant)].append(grant)
         ended = await asyncio.gather(
-            *(self._end_group(group, erasure, revoked, until) for group in groups.values())
+            *(self._end_group(group, erasure, revoked, until) for group in groups.values()),
+            return_exceptions=True,
         )
-        return [outcome for group in ended for outcome in group]
+        outcomes: list[Upstreamed] = []
+        for group in ended:
+            # Only now: nothing goes on behind the back of an erasure that was given back.
+            if isinstance(group, BaseException):
+                raise group
+            outcomes += group
+        return outcomes
 
     async def _end_group(
         self,
@@ -100,10 +121,7 @@ class UpstreamErasure:
         outcomes = []
         for grant in group:
             account = _account(grant)
-            if account in revoked and await self._is_shared(grant):
-                outcomes.append(Upstreamed.REVOKED)
-                continue
-            outcome = await self._end(grant, erasure, until)
+            outcome = await self._end(grant, erasure, until, is_revoked=account in revoked)
             if outcome is not None:
                 outcomes.append(outcome)
             if outcome is Upstreamed.REVOKED and account is not None:
@@ -115,9 +133,14 @@ class UpstreamErasure:
         provider = await self._providers.by_id(grant.environment_id, grant.provider_config_id)
         return provider.side(SideName.CONNECTION).shares_authorization
 
-    async def _end(self, grant: Grant, erasure: Erasure, until: float) -> Upstreamed | None:
+    async def _end(
+        self, grant: Grant, erasure: Erasure, until: float, *, is_revoked: bool
+    ) -> Upstreamed | None:
+        """``is_revoked``: an authorization of the same account was."""
         try:
             async with asyncio.timeout(max(_left(until), 0)):
+                if is_revoked and await self._is_shared(grant):
+                    return Upstreamed.REVOKED
                 if isinstance(grant, Connection):
                     return (await self._disconnection.revoke(grant))[0]
                 if isinstance(grant, Installation):
@@ -125,6 +148,8 @@ class UpstreamErasure:
                 return await self._abandonment.of_session(
                     grant, reason="tenant_erased", origin=erasure.origin
                 )
+        except VaultUnavailable:
+            raise
         except (AuthpipeError, TimeoutError) as error:
             _log.warning("a grant was not revoked", id=str(_id(grant)), error=type(error).__name__)
         except Exception as error:

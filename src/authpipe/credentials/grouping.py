@@ -69,9 +69,7 @@ class Grouping(Generic[T, R]):
                     _log.warning("a group is written one by one", size=len(group), error=type(error).__name__)
             await asyncio.gather(*(self._alone(item, done) for item, done in rest))
 
-    async def _as_one(
-        self, group: list[tuple[T, asyncio.Future[R]]]
-    ) -> list[tuple[T, asyncio.Future[R]]]:
+    async def _as_one(self, group: list[tuple[T, asyncio.Future[R]]]) -> list[tuple[T, asyncio.Future[R]]]:
         """Write a group; returns those that were left alone."""
         rest = []
         outcomes = await self._together([item for item, _ in group])

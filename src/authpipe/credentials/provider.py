@@ -124,7 +124,7 @@ class Providers:
         )
 
     def for_a_while(self) -> ProvidersForAWhile:
-        """These providers for one batch of refreshes: each config is read, and each secret decrypted, once."""
+        """These providers for one batch of work: each config is read, and each secret decrypted, once."""
         return ProvidersForAWhile(self)
 
     def _definition_at(self, provider: str, base_url: str | None) -> ProviderDefinition:

@@ -80,7 +80,7 @@ class RefreshEngine:
         )
 
     def batch(self) -> ProvidersForAWhile:
-        """Providers for credentials that were claimed together; hold it no longer than their attempts take."""
+        """Providers for credentials that were claimed together; hold it for their attempts and no longer."""
         return self._providers.for_a_while()
 
     async def attempt(

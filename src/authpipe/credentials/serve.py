@@ -11,6 +11,7 @@ from authpipe.catalog.catalog import Catalog
 from authpipe.catalog.definition import SideName
 from authpipe.catalog.headers import credential_header
 from authpipe.credentials.contexts import secret_context
+from authpipe.credentials.lookup_lanes import LookupLanes
 from authpipe.credentials.provider import app_credential_context
 from authpipe.credentials.refresh_now import RefreshNow
 from authpipe.credentials.resolve import Row, choose
@@ -26,6 +27,7 @@ from authpipe.domain.errors import (
 )
 from authpipe.domain.secret import Secret
 from authpipe.store.database import Database
+from authpipe.store.lookups import Lookup
 from authpipe.telemetry import traces
 from authpipe.telemetry.metrics import Metrics
 from authpipe.vault.vault import Vault
@@ -66,7 +68,7 @@ class CredentialReader:
         metrics: Metrics,
     ) -> None:
         self._catalog = catalog
-        self._database = database
+        self._lanes = LookupLanes(database)
         self._vault = vault
         self._refresh_now = refresh_now
         self._clock = clock
@@ -106,17 +108,18 @@ class CredentialReader:
         return await self._usable(environment_id, request, row)
 
     async def _find(self, environment_id: UUID, request: CredentialRequest) -> Row:
-        async with self._database.read() as transaction:
-            rows = await transaction.credentials.matching(
+        rows = await self._lanes.find(
+            Lookup(
                 environment_id,
                 request.tenant_id,
-                provider=request.provider,
-                user_id=request.user_id,
-                credential_for=request.credential_for.value,
-                installation_id=request.installation_id,
-                label=request.label,
-                kind=None if request.kind is None else request.kind.value,
+                request.provider,
+                request.user_id,
+                request.credential_for.value,
+                request.installation_id,
+                request.label,
+                None if request.kind is None else request.kind.value,
             )
+        )
         if request.credential_id is not None:
             rows = [row for row in rows if row["credential_id"] == request.credential_id]
             if not rows:

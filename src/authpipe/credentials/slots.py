@@ -39,7 +39,7 @@ class Slots:
         goal = int(self._goal)
         if self._comes_back_since is not None:
             doublings = max((self._clock.now() - self._comes_back_since) // DOUBLES_EVERY, 0)
-            now = _AFTER_TRIAL * 2 ** min(doublings, 20)
+            now = _AFTER_TRIAL << min(doublings, 20)
             if now < goal:
                 return now
             self._comes_back_since = None

@@ -131,9 +131,9 @@ def _head_document(stored: StoredHead | None) -> dict[str, Any] | None:
         "position": stored.position,
         "hash": stored.hash.hex(),
         "seal": None if stored.seal is None else base64.b64encode(stored.seal).decode("ascii"),
-        "sealed_at": None
-        if stored.sealed_at is None
-        else stored.sealed_at.isoformat().replace("+00:00", "Z"),
+        "complete_at": None
+        if stored.complete_at is None
+        else stored.complete_at.isoformat().replace("+00:00", "Z"),
     }
 
 

@@ -8,14 +8,13 @@ from typing import NamedTuple
 from uuid import UUID
 
 from authpipe.domain.clock import Clock
-from authpipe.events.chain_hash import BEGINNING, FIRST_HASH, Head, link
-from authpipe.events.head_seal import HeadSeals, make_seal
-from authpipe.store.audit_chain import StoredHead, TakenEvent
+from authpipe.events.chain_hash import Head, link
+from authpipe.events.head_seal import HeadSeals, late_before, make_seal
+from authpipe.store.audit_chain import StoredHead, TakenEvent, Waiting
 from authpipe.store.database import Database, is_outage
 from authpipe.store.transaction import Transaction
 from authpipe.telemetry.logs import get_logger
 from authpipe.telemetry.metrics import Metrics
-from authpipe.vault.sealer import Sealer
 from authpipe.vault.vault import Vault
 
 _log = get_logger(__name__)
@@ -25,6 +24,8 @@ EVERY_S = 1.0
 #: Events of one environment linked at a time: some milliseconds of computing, so that a process that also
 #: serves goes on serving, and no environment waits long for another.
 BATCH = 500
+#: An event that waits longer is told: a process that holds the head's lock makes every other pass by.
+LONG_WAIT = timedelta(seconds=60)
 #: How often a head that moved, and a chain that cannot go on, is written to the log.
 TOLD_EVERY = timedelta(minutes=1)
 
@@ -33,14 +34,16 @@ class _Sealed(NamedTuple):
     """A head this process made or checked."""
 
     head: Head
+    complete_at: datetime | None
     seal: bytes
 
 
 class AuditChain:
     """Runs in every worker; the head of an environment is locked by one at a time.
 
-    An event is linked within about a second of its commit, once.  A chain whose head is not what the vault
-    sealed is left as it is: a new seal would make somebody's changes look like ours.
+    An event is linked within about a second of its commit, once.  A chain whose head is missing, or not what the
+    vault sealed, is left as it is: a new seal would make somebody's changes look like ours.  So is an event that
+    waits and is more than a day older than what the head says is complete.
     """
 
     def __init__(
@@ -85,36 +88,73 @@ class AuditChain:
         """
         async with self._database.system() as transaction:
             waiting = await transaction.audit_chain.waiting()
+        self._measure(waiting)
         linked = 0
-        for environment_id, stored in waiting:
+        for each in waiting:
             try:
-                linked += await self._continue(environment_id, stored)
+                now_linked = await self._continue(each.environment_id, each.head)
+                self._judge_wait(each, now_linked)
             except Exception as error:  # one environment's trouble is not the others'
                 if is_outage(error):
                     raise
-                self._complain(environment_id, "the audit chain cannot go on", type(error).__name__)
+                self._complain(each.environment_id, "the audit chain cannot go on", type(error).__name__)
+                continue
+            linked += now_linked
         return linked
 
+    def _measure(self, waiting: list[Waiting]) -> None:
+        now = self._clock.now()
+        ages = [(now - each.oldest_at).total_seconds() for each in waiting if each.oldest_at is not None]
+        self._metrics.audit_oldest_waiting.set(max(ages, default=0))
+
+    def _judge_wait(self, waiting: Waiting, linked: int) -> None:
+        oldest_at, head = waiting.oldest_at, waiting.head
+        if oldest_at is None or head is None:
+            return
+        bound = late_before(head.complete_at)
+        if bound is not None and oldest_at < bound:
+            self._complain(
+                waiting.environment_id, "an event waits that is older than what was linked before it", "late"
+            )
+        elif not linked and self._clock.now() - oldest_at > LONG_WAIT:
+            self._complain(waiting.environment_id, "events wait and are not linked", "waiting", refused=False)
+
     async def _continue(self, environment_id: UUID, stored: StoredHead | None) -> int:
+        if stored is None:
+            self._complain(
+                environment_id,
+                "the audit chain has no head: it was removed, or never begun (authpipe audit begin)",
+                "tampered",
+            )
+            return 0
         if not await self._trusts(environment_id, stored):
             self._complain(environment_id, "the audit chain's head is not what the vault sealed", "tampered")
             return 0
+        now = self._clock.now()
         # Before the transaction: the vault may need a connection of its own.
         sealer = await self._seals.prepare(environment_id)
         async with self._database.system() as transaction:
             chain = transaction.audit_chain
-            begun = stored is None and await chain.begin(environment_id, FIRST_HASH)
-            locked = await chain.lock_head(environment_id)
-            if locked is None or (not begun and locked != stored):
-                if stored is None and locked is None and await chain.head(environment_id) is None:
-                    self._complain(environment_id, "the audit chain has lost its head", "tampered")
+            # Another process has it, or has moved it since it was looked at.
+            if await chain.lock_head(environment_id) != stored:
                 return 0
-            previous = Head(locked.position, locked.hash)
-            taken = await chain.take(environment_id, self._batch)
+            previous = Head(stored.position, stored.hash)
+            taken = await chain.take(
+                environment_id, self._batch, not_before=late_before(stored.complete_at)
+            )
             head, linked = await self._link(transaction, environment_id, previous, taken)
             if not linked:
                 return 0
-            sealed = await self._move(transaction, environment_id, head, sealer)
+            complete_at = stored.complete_at if len(taken) == self._batch else now
+            seal = make_seal(sealer, environment_id, head, complete_at)
+            await chain.move_head(
+                environment_id,
+                position=head.position,
+                head_hash=head.hash,
+                seal=seal,
+                complete_at=complete_at,
+            )
+            sealed = _Sealed(head, complete_at, seal)
         self._sealed[environment_id] = sealed
         self._untold[environment_id] = head
         self._metrics.audit_linked.inc(linked)
@@ -145,32 +185,23 @@ class AuditChain:
             )
         return head, len(heads)
 
-    async def _move(
-        self, transaction: Transaction, environment_id: UUID, head: Head, sealer: Sealer
-    ) -> _Sealed:
-        seal = make_seal(sealer, environment_id, head)
-        await transaction.audit_chain.move_head(
-            environment_id, position=head.position, head_hash=head.hash, seal=seal, at=self._clock.now()
-        )
-        return _Sealed(head, seal)
-
-    async def _trusts(self, environment_id: UUID, stored: StoredHead | None) -> bool:
+    async def _trusts(self, environment_id: UUID, stored: StoredHead) -> bool:
         """Whether the chain may go on from here: sealed by the vault, and not behind what was seen before."""
         known = self._sealed.get(environment_id)
-        head = BEGINNING if stored is None else Head(stored.position, stored.hash)
-        if known is not None and (head.position < known.head.position):
+        head = Head(stored.position, stored.hash)
+        if stored.seal is None or (known is not None and head.position < known.head.position):
             return False
-        if stored is None or stored.seal is None:
-            return head == BEGINNING
-        if known == (head, stored.seal):
+        found = _Sealed(head, stored.complete_at, stored.seal)
+        if known == found:
             return True
-        if not await self._seals.holds(environment_id, head, stored.seal):
+        if not await self._seals.holds(environment_id, *found):
             return False
-        self._sealed[environment_id] = _Sealed(head, stored.seal)
+        self._sealed[environment_id] = found
         return True
 
-    def _complain(self, environment_id: UUID, what: str, problem: str) -> None:
-        self._metrics.audit_refusals.inc()
+    def _complain(self, environment_id: UUID, what: str, problem: str, *, refused: bool = True) -> None:
+        if refused:
+            self._metrics.audit_refusals.inc()
         now = self._clock.now()
         last = self._complained.get(environment_id)
         if last is None or now - last >= TOLD_EVERY:

@@ -1,4 +1,4 @@
-"""Records who read which credential, without the read waiting for it."""
+"""Records who read which credential, and whose key was refused, without a request waiting for it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from uuid import UUID
 from authpipe.domain.clock import Clock
 from authpipe.domain.event import ActorKind, Event, Origin, Outcome
 from authpipe.domain.identifiers import new_id
+from authpipe.events.key_refusals import RefusedKey, RefusedUses
 from authpipe.events.types import EventType
 from authpipe.store.database import Database, is_outage
 from authpipe.telemetry.logs import get_logger
@@ -41,7 +42,8 @@ _Read = tuple[str | None, datetime]
 class CredentialReads:
     """Collects reads in memory and writes them about every second as ``credential.read`` events.
 
-    Reads that differ in nothing but time and request id share an event, which lists them.  Nothing is lost
+    Reads that differ in nothing but time and request id share an event, which lists them; so do refusals of a
+    key, as ``api_key.refused``, whatever it was used for.  Nothing is lost
     unless the process crashes (what it read within the last second), or the database stays away until the
     bounds are reached: then what comes is counted in a metric instead.  Belongs to one event loop.
     """
@@ -62,6 +64,7 @@ class CredentialReads:
         self._backlog_reads = backlog_reads
         self._open: dict[_Key, list[_Read]] = {}
         self._full: list[tuple[_Key, list[_Read]]] = []
+        self._refused: dict[RefusedKey, RefusedUses] = {}
         self._unwritten: deque[Event] = deque()
         self._held = 0
         self._is_dropping = False
@@ -118,18 +121,42 @@ class CredentialReads:
             return
         reads = self._open.get(key)
         if reads is None:
-            events = len(self._open) + len(self._full) + len(self._unwritten)
-            if events >= self._backlog:
+            if not self._has_room():
                 self._drop()
                 return
             self._open[key] = [(origin.request_id, self._clock.now())]
-            if events >= BATCH:
-                self._wake.set()
         else:
             reads.append((origin.request_id, self._clock.now()))
             if len(reads) >= READS_PER_EVENT:
                 self._full.append((key, self._open.pop(key)))
         self._held += 1
+
+    def note_refusal(
+        self,
+        environment_id: UUID,
+        *,
+        api_key_id: UUID,
+        reason: str,
+        route: str,
+        tenant_id: str | None,
+        origin: Origin,
+    ) -> None:
+        """Remember that a good key was refused, as :meth:`note` remembers a read."""
+        key = RefusedKey(environment_id, api_key_id, reason, origin.source_address)
+        uses = self._refused.get(key)
+        if uses is None:
+            if self._held >= self._backlog_reads or not self._has_room():
+                self._drop()
+                return
+            uses = self._refused[key] = RefusedUses()
+            self._held += 1
+        uses.add(self._clock.now(), origin, route, tenant_id)
+
+    def _has_room(self) -> bool:
+        events = len(self._open) + len(self._full) + len(self._refused) + len(self._unwritten)
+        if events >= BATCH:
+            self._wake.set()
+        return events < self._backlog
 
     async def flush(self) -> None:
         """Write everything noted so far.  Raises what an absent database raises; nothing is lost then."""
@@ -138,8 +165,10 @@ class CredentialReads:
 
     async def _flush(self) -> None:
         grouped = [*self._full, *self._open.items()]
-        self._full, self._open = [], {}
+        refused = self._refused
+        self._full, self._open, self._refused = [], {}, {}
         self._unwritten.extend(_event(key, reads) for key, reads in grouped)
+        self._unwritten.extend(uses.event(key) for key, uses in refused.items())
         while self._unwritten:
             batch = [self._unwritten[number] for number in range(min(BATCH, len(self._unwritten)))]
             try:
@@ -150,7 +179,7 @@ class CredentialReads:
                 await self._add_singly(batch, error)
             for event in batch:
                 self._unwritten.popleft()
-                self._held -= event.data["count"]
+                self._held -= _held_by(event)
         self._is_dropping = False
 
     async def _add(self, events: list[Event]) -> None:
@@ -166,7 +195,7 @@ class CredentialReads:
             except Exception as error:
                 if is_outage(error):
                     raise
-                self._metrics.unrecorded_reads.inc(event.data["count"])
+                self._metrics.unrecorded_reads.inc(_held_by(event))
 
     async def _write(self) -> None:
         while not self._closing:
@@ -186,6 +215,11 @@ class CredentialReads:
         if not self._is_dropping:
             self._is_dropping = True
             _log.error("credential reads are not recorded: too many wait for the database", reads=self._held)
+
+
+def _held_by(event: Event) -> int:
+    """How many of the noted things an event stands for; refusals of a key are one."""
+    return int(event.data["count"]) if event.type == EventType.CREDENTIAL_READ else 1
 
 
 def _event(key: _Key, reads: list[_Read]) -> Event:

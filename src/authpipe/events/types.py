@@ -18,6 +18,8 @@ class EventType(StrEnum):
     TENANT_UPDATED = "tenant.updated"
     TENANT_ERASED = "tenant.erased"
 
+    AUDIT_CHAIN_BEGUN = "audit_chain.begun"
+
     KEYSET_ROTATED = "keyset.rotated"
     KEYSET_REWRAPPED = "keyset.rewrapped"
     KEYSET_REENCRYPTED = "keyset.reencrypted"

@@ -8,7 +8,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from authpipe.events.chain_hash import BEGINNING, FIELDS, Head, link
-from authpipe.events.head_seal import HeadSeals
+from authpipe.events.head_seal import HeadSeals, late_before
 from authpipe.store.audit_chain import StoredHead, StoredLink
 from authpipe.store.database import Database
 from authpipe.vault.vault import Vault
@@ -26,6 +26,7 @@ class Fault(StrEnum):
     EVENT_DIFFERS = "event_differs"
     EVENT_MISSING = "event_missing"
     EVENT_NOT_LINKED = "event_not_linked"
+    EVENT_LATE = "event_late"
     LINK_MISSING = "link_missing"
     LINK_DIFFERS = "link_differs"
     HEAD_MISSING = "head_missing"
@@ -42,9 +43,10 @@ SAID: dict[Fault, str] = {
     Fault.EVENT_DIFFERS: "the event is not what was linked here",
     Fault.EVENT_MISSING: "the event is gone",
     Fault.EVENT_NOT_LINKED: "the event has no link and does not wait for one",
+    Fault.EVENT_LATE: "the event waits for its link and is a day older than what was linked before it came",
     Fault.LINK_MISSING: "the link is gone",
     Fault.LINK_DIFFERS: "the link's hash was changed; its event is as it was",
-    Fault.HEAD_MISSING: "there are links and no head",
+    Fault.HEAD_MISSING: "there is no head: it was removed, or the chain was never begun",
     Fault.HEAD_DIFFERS: "the head is not where the links end",
     Fault.SEAL_MISSING: "the head has no seal",
     Fault.SEAL_WRONG: "the vault did not seal this head, so any part of the chain may have been made anew",
@@ -158,7 +160,7 @@ class ChainVerification:
         sealed = broken is None and stored is not None and stored.seal is not None
         waiting = 0
         if broken is None:
-            broken, waiting = await self._unlinked(environment_id)
+            broken, waiting = await self._unlinked(environment_id, stored)
         return Verdict(
             environment_id=environment_id,
             head=walk.head,
@@ -190,30 +192,38 @@ class ChainVerification:
         self, environment_id: UUID, reached: Head, stored: StoredHead | None
     ) -> Broken | None:
         if stored is None:
-            return Broken(fault=Fault.HEAD_MISSING, position=reached.position) if reached.position else None
+            return Broken(fault=Fault.HEAD_MISSING, position=reached.position)
         if stored.position > reached.position:
             return Broken(fault=Fault.LINK_MISSING, position=reached.position + 1)
         if (stored.position, stored.hash) != reached:
             return Broken(fault=Fault.HEAD_DIFFERS, position=stored.position)
         if stored.seal is None:
-            # As made by a first round that found nothing to link.
-            return Broken(fault=Fault.SEAL_MISSING, position=reached.position) if reached.position else None
-        if not await self._seals.holds(environment_id, reached, stored.seal):
+            return Broken(fault=Fault.SEAL_MISSING, position=reached.position)
+        if not await self._seals.holds(environment_id, reached, stored.complete_at, stored.seal):
             return Broken(fault=Fault.SEAL_WRONG, position=reached.position)
         return None
 
-    async def _unlinked(self, environment_id: UUID) -> tuple[Broken | None, int]:
+    async def _unlinked(
+        self, environment_id: UUID, stored: StoredHead | None
+    ) -> tuple[Broken | None, int]:
+        bound = None if stored is None else late_before(stored.complete_at)
         after: UUID | None = None
         waiting = 0
         while True:
             async with self._database.system() as transaction:
-                page = await transaction.audit_chain.unlinked(environment_id, after=after, limit=_PAGE)
+                page = await transaction.audit_chain.unlinked(
+                    environment_id, after=after, late_before=bound, limit=_PAGE
+                )
             waiting += page.waiting
             if page.forgotten_id is not None:
                 return Broken(
                     fault=Fault.EVENT_NOT_LINKED,
                     event_id=str(page.forgotten_id),
                     created_at=page.forgotten_at,
+                ), waiting
+            if page.late_id is not None:
+                return Broken(
+                    fault=Fault.EVENT_LATE, event_id=str(page.late_id), created_at=page.late_at
                 ), waiting
             if page.seen < _PAGE:
                 return None, waiting

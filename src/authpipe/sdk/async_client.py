@@ -19,10 +19,10 @@ from authpipe.sdk.core import Core
 from authpipe.sdk.credential import Credential, CredentialFor
 from authpipe.sdk.errors import AuthpipeError
 from authpipe.sdk.forking import survive_fork
-from authpipe.sdk.objects import Warmed
 from authpipe.sdk.resources import Awaited, Connections, ConnectSessions, Credentials, Installations
 from authpipe.sdk.settings import read_settings
 from authpipe.sdk.snapshot import snapshot_of
+from authpipe.sdk.warming import Warmed
 
 if TYPE_CHECKING:
     import httpx2

@@ -18,13 +18,13 @@ from authpipe.sdk.credential import Credential, CredentialFor
 from authpipe.sdk.entry import Entry
 from authpipe.sdk.errors import AuthpipeError
 from authpipe.sdk.forking import survive_fork
-from authpipe.sdk.objects import Warmed
 from authpipe.sdk.resources import Connections, ConnectSessions, Credentials, Installations, Now
 from authpipe.sdk.settings import read_settings
 from authpipe.sdk.snapshot import snapshot_of
 from authpipe.sdk.sync_driver import SyncDriver
 from authpipe.sdk.sync_upkeep import SyncUpkeep
 from authpipe.sdk.threads import Flights
+from authpipe.sdk.warming import Warmed
 
 if TYPE_CHECKING:
     import httpx2

@@ -16,16 +16,16 @@ from authpipe.sdk.errors import (
     AuthenticationFailed,
     AuthpipeError,
     AuthpipeUnavailable,
+    InvalidRequest,
     ProviderUnavailable,
     RateLimited,
     ReauthorizationRequired,
 )
 from authpipe.sdk.exchange import Persistence, Request, Steps, exchange
 from authpipe.sdk.fetch import fetch, fetched_from
-from authpipe.sdk.objects import Warmed
 from authpipe.sdk.problem import read_answer
 from authpipe.sdk.settings import Settings
-from authpipe.sdk.warming import key_of, read_batch
+from authpipe.sdk.warming import Warmed, field_in_whole, key_of, read_batch
 
 T = TypeVar("T")
 
@@ -150,7 +150,11 @@ class Core:
                 wanted.append((index, key))
         for begin in range(0, len(wanted), BATCH):
             chunk = wanted[begin : begin + BATCH]
-            results = yield from self._batch([key for _, key in chunk])
+            try:
+                results = yield from self._batch([key for _, key in chunk])
+            except InvalidRequest as error:
+                error.field = field_in_whole(error.field, [index for index, _ in chunk])
+                raise
             for (index, _), error in zip(chunk, results, strict=True):
                 if error is None:
                     cached += 1

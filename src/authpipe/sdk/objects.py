@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any, Generic, Self, TypeVar
 
 from authpipe.sdk.document import Document
-from authpipe.sdk.errors import AuthpipeError
 
 T = TypeVar("T")
 
@@ -207,18 +206,6 @@ class StoredCredential:
             label=owner.optional_text("label"),
             status=owner.optional_text("status"),
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Warmed:
-    """What warming the cache came to.
-
-    ``cached`` counts the requests whose credential is in the cache now.  ``errors`` has what
-    ``get_credential`` would have raised for the others, by their place in the list (from 0).
-    """
-
-    cached: int
-    errors: Mapping[int, AuthpipeError]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

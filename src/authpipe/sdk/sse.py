@@ -21,10 +21,11 @@ class TooLong(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ServerSentEvent:
-    """One event.  ``name`` is ``message`` where the stream named none."""
+    """One event.  ``name`` is ``message`` where the stream named none, ``id`` the last one that was told."""
 
     name: str
     data: str
+    id: str
 
 
 class EventParser:
@@ -100,7 +101,7 @@ class EventParser:
         self.last_event_id = self._id
         name, data = self._name, self._data
         self._name, self._data, self._size = "", [], 0
-        return ServerSentEvent(name or "message", "\n".join(data)) if data else None
+        return ServerSentEvent(name or "message", "\n".join(data), self._id) if data else None
 
 
 def _line_end(chunk: bytes, start: int) -> int:

@@ -13,6 +13,7 @@ import json
 import logging
 import random
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from authpipe.sdk.cache import Coverage
@@ -38,6 +39,8 @@ LONGEST_PAUSE_S = 30.0
 REFUSED_PAUSE_S = 60.0
 LONGEST_REFUSAL = 64 * 1024
 LONGEST_ID = 200
+# A resumed stream begins half a minute before the place where the last one ended.
+TOLD_BEFORE = 4096
 
 
 class Broken(Exception):
@@ -53,6 +56,7 @@ class Follower:
         self._coverage = Coverage()
         self._parser = EventParser()
         self._heartbeat_s = HEARTBEAT_S
+        self._told: OrderedDict[int, None] = OrderedDict()
         self._began: float | None = None
         self._failures = 0
         self._retry_s = 0.0
@@ -130,13 +134,29 @@ class Follower:
             self._began = time.monotonic()
             cache.stream_begins(self._coverage, now)
         elif event.name == "change":
-            again = cache.change(Change.read(Document(json.loads(event.data))), now)
-            self._core.tend()
-            if again:
-                self._prefetch(again)
+            change = Change.read(Document(json.loads(event.data)))
+            if self._is_new(event):
+                again = cache.change(change, now)
+                self._core.tend()
+                if again:
+                    self._prefetch(again)
         elif event.name == "reset" and self._began is not None:
             cache.stream_ends(self._coverage)
             cache.stream_begins(self._coverage, now)
+
+    def _is_new(self, event: ServerSentEvent) -> bool:
+        """Whether this is the first time that the change is told.
+
+        What is cached now was fetched after the first time, so telling it again changes nothing, and dropping
+        it again would make callers wait.
+        """
+        mark = hash((event.id, event.data))
+        if mark in self._told:
+            return False
+        self._told[mark] = None
+        if len(self._told) > TOLD_BEFORE:
+            self._told.popitem(last=False)
+        return True
 
 
 def _heartbeat(data: str, known: float) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from authpipe.sdk.changes import Key
@@ -13,6 +14,18 @@ from authpipe.sdk.errors import AuthpipeError
 from authpipe.sdk.exchange import Persistence, Request, Steps, exchange
 from authpipe.sdk.fetch import KEY_NAMES, Read, read_credential, timed
 from authpipe.sdk.problem import item_error, read_answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warmed:
+    """What warming the cache came to.
+
+    ``cached`` counts the requests whose credential is in the cache now.  ``errors`` has what
+    ``get_credential`` would have raised for the others, by their place in the list (from 0).
+    """
+
+    cached: int
+    errors: Mapping[int, AuthpipeError]
 
 
 def key_of(
@@ -62,6 +75,14 @@ def read_batch(
 
     batch = read_answer(answer, read)
     return [item if isinstance(item, AuthpipeError) else timed(item, answer, clock) for item in batch.items]
+
+
+def field_in_whole(field: str | None, indexes: Sequence[int]) -> str | None:
+    """``credentials[3].label`` of one request by its place in the caller's list."""
+    named = re.fullmatch(r"credentials\[(\d{1,4})\](.*)", field or "", re.DOTALL)
+    if named is None or int(named[1]) >= len(indexes):
+        return field
+    return f"credentials[{indexes[int(named[1])]}]{named[2]}"
 
 
 def _item(item: Document) -> Read | AuthpipeError:

@@ -7,6 +7,10 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from authpipe.telemetry.logs import get_logger
+
+_log = get_logger(__name__)
+
 _Address = IPv4Address | IPv6Address
 
 
@@ -15,21 +19,38 @@ class ProxyAddresses:
 
     ``X-Forwarded-For`` is read from its end, where the nearest proxy wrote: each address that is a trusted
     proxy vouches for the one before it, and the first that is not is the caller.  What stands before that
-    anyone could have written.
+    anyone could have written.  The first request with the header while no proxy is trusted is a warning in
+    the log.
     """
 
     def __init__(self, app: ASGIApp, trusted: Sequence[IPv4Network | IPv6Network]) -> None:
         self._app = app
         self._trusted = tuple(trusted)
+        self._warned = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in ("http", "websocket") and scope.get("client") and self._trusted:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        if not self._trusted:
+            self._warn_once(scope)
+        elif scope.get("client"):
             peer = scope["client"][0]
             caller = self._caller(peer, scope["headers"])
             if caller != peer:
                 # The port belongs to the proxy's own connection.
                 scope = {**scope, "client": (caller, 0)}
         await self._app(scope, receive, send)
+
+    def _warn_once(self, scope: Scope) -> None:
+        if self._warned or not any(name == b"x-forwarded-for" for name, _ in scope["headers"]):
+            return
+        self._warned = True
+        _log.warning(
+            "X-Forwarded-For was sent and no proxy is trusted: if one stands in front, all its callers count "
+            "as one address; name it in AUTHPIPE_TRUSTED_PROXIES",
+            peer=scope["client"][0] if scope.get("client") else None,
+        )
 
     def _caller(self, peer: str, headers: Sequence[tuple[bytes, bytes]]) -> str:
         caller = peer

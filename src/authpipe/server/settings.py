@@ -155,7 +155,7 @@ class Settings(BaseSettings):
     allow_loopback_egress: bool = Field(False, description="true or false")
     processes: int = Field(1, ge=1, le=256, description="how many server processes to run, 1 to 256")
     pool_size: int = Field(16, ge=2, le=1000, description="database connections per process, 2 to 1000")
-    refresh_concurrency: int = Field(64, ge=1, le=10_000, description="refreshes at a time, 1 to 10000")
+    refresh_concurrency: int = Field(256, ge=1, le=10_000, description="refreshes at a time, 1 to 10000")
     trusted_proxies: Annotated[
         tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)
     ] = Field((), description="addresses or networks with commas between, such as 10.0.0.0/8,::1")

@@ -28,8 +28,10 @@ from authpipe.credentials.upstream import Upstream
 from authpipe.credentials.worker import RefreshWorker
 from authpipe.domain.clock import Clock, SystemClock
 from authpipe.domain.errors import ConfigurationError
+from authpipe.domain.event import ActorKind, Origin
 from authpipe.events.audit_export import AuditExport
 from authpipe.events.chain import AuditChain
+from authpipe.events.chain_beginning import ChainBeginnings
 from authpipe.events.credential_reads import CredentialReads
 from authpipe.events.keysets import record_keyset_change
 from authpipe.events.verification import ChainVerification
@@ -67,6 +69,7 @@ class Rooms:
     credential_reader: CredentialReader
     credential_reads: CredentialReads
     audit_chain: AuditChain
+    chain_beginnings: ChainBeginnings
     chain_verification: ChainVerification
     audit_export: AuditExport
     refresh_worker: RefreshWorker
@@ -98,14 +101,20 @@ async def open_rooms(
         keks = open_keks(settings.keks, production=settings.is_production)
         stack.callback(keks.close)
         dsn = await _database_address(settings, stack)
+        is_new = False
         if migrate:
             # Alembic and SQLAlchemy take longer to import than all the rest.
+            from authpipe.store.migrate import BEFORE_CHAINS
             from authpipe.store.migrate import migrate as bring_up_to_date
 
-            await bring_up_to_date(dsn)
+            before, _ = await bring_up_to_date(dsn)
+            is_new = before in BEFORE_CHAINS
         database = await Database.connect(dsn, max_size=settings.pool_size)
         stack.push_async_callback(database.close)
-        yield await _open(settings, clock, keks, catalog, database, stack)
+        rooms = await _open(settings, clock, keks, catalog, database, stack)
+        if is_new:
+            await rooms.chain_beginnings.begin_late(Origin(actor_kind=ActorKind.WORKER))
+        yield rooms
 
 
 async def _database_address(settings: Settings, stack: AsyncExitStack) -> str:
@@ -154,6 +163,7 @@ async def _open(
     credential_reads.start()
     stack.push_async_callback(credential_reads.close)
     chain_verification = ChainVerification(database, vault)
+    chain_beginnings = ChainBeginnings(database, vault, clock)
     limits = ProviderLimits(clock)
     engine = RefreshEngine(
         database=database,
@@ -208,6 +218,7 @@ async def _open(
         credential_reader=credential_reader,
         credential_reads=credential_reads,
         audit_chain=AuditChain(database=database, vault=vault, clock=clock, metrics=metrics),
+        chain_beginnings=chain_beginnings,
         chain_verification=chain_verification,
         audit_export=AuditExport(database, chain_verification),
         refresh_worker=RefreshWorker(
@@ -220,7 +231,7 @@ async def _open(
             concurrency=settings.refresh_concurrency,
         ),
         upstream=upstream,
-        environments=Environments(database, clock),
+        environments=Environments(database, clock, chain_beginnings),
         api_keys=ApiKeys(database, clock),
         authenticator=authenticator,
         connecting=build_connecting(

@@ -23,7 +23,16 @@ class StoredHead:
     position: int
     hash: bytes
     seal: bytes | None
-    sealed_at: datetime | None
+    complete_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """An environment in which events wait.  ``oldest_at`` is None when the first of them is gone."""
+
+    environment_id: UUID
+    head: StoredHead | None
+    oldest_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,20 +56,23 @@ class TakenEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnlinkedPage:
-    """What a page of events tells: ``forgotten_id`` neither has a link nor waits for one."""
+    """What a page of events tells: ``forgotten_id`` neither has a link nor waits for one, ``late_id`` waits
+    and is older than was asked for."""
 
     seen: int
     last_id: UUID | None
     waiting: int
     forgotten_id: UUID | None
     forgotten_at: str | None
+    late_id: UUID | None
+    late_at: str | None
 
 
 def _head(row: asyncpg.Record | None) -> StoredHead | None:
     if row is None or row["position"] is None:
         return None
     return StoredHead(
-        position=row["position"], hash=row["hash"], seal=row["seal"], sealed_at=row["sealed_at"]
+        position=row["position"], hash=row["hash"], seal=row["seal"], complete_at=row["complete_at"]
     )
 
 
@@ -74,9 +86,12 @@ class AuditChain(Repository):
 
     aggregate = "audit_chain"
 
-    async def waiting(self) -> list[tuple[UUID, StoredHead | None]]:
-        """The environments in which events wait, each with its head."""
-        return [(row["environment_id"], _head(row)) for row in await self._all("waiting")]
+    async def waiting(self) -> list[Waiting]:
+        """The environments in which events wait."""
+        return [
+            Waiting(environment_id=row["environment_id"], head=_head(row), oldest_at=row["oldest_at"])
+            for row in await self._all("waiting")
+        ]
 
     async def headed(self) -> list[UUID]:
         """The environments that have a chain."""
@@ -86,19 +101,24 @@ class AuditChain(Repository):
         """The head, or None."""
         return _head(await self._one("head", environment_id))
 
-    async def begin(self, environment_id: UUID, first_hash: bytes) -> bool:
+    async def begin(
+        self, environment_id: UUID, *, first_hash: bytes, seal: bytes, complete_at: datetime | None
+    ) -> bool:
         """Make the head of a chain without links.  False when it has a head, or links."""
-        return await self._run("begin", environment_id, first_hash) == 1
+        return await self._run("begin", environment_id, first_hash, seal, complete_at) == 1
 
     async def lock_head(self, environment_id: UUID) -> StoredHead | None:
         """The head, locked until the transaction ends; None when there is none or another holds it."""
         return _head(await self._one("lock_head", environment_id))
 
-    async def take(self, environment_id: UUID, limit: int) -> list[TakenEvent]:
-        """The oldest events that wait; they wait no longer when the transaction commits."""
+    async def take(
+        self, environment_id: UUID, limit: int, *, not_before: datetime | None
+    ) -> list[TakenEvent]:
+        """The oldest events that wait and did not happen before that time; they wait no longer when the
+        transaction commits."""
         return [
             TakenEvent(event_id=row["taken_id"], record=_record(row), linked_at=row["linked_at"])
-            for row in await self._all("take", environment_id, limit)
+            for row in await self._all("take", environment_id, limit, not_before)
         ]
 
     async def link(
@@ -112,10 +132,16 @@ class AuditChain(Repository):
         await self._run("link", environment_id, positions, event_ids, hashes)
 
     async def move_head(
-        self, environment_id: UUID, *, position: int, head_hash: bytes, seal: bytes, at: datetime
+        self,
+        environment_id: UUID,
+        *,
+        position: int,
+        head_hash: bytes,
+        seal: bytes,
+        complete_at: datetime | None,
     ) -> None:
         """Write a head that is locked."""
-        await self._run("move_head", environment_id, position, head_hash, seal, at)
+        await self._run("move_head", environment_id, position, head_hash, seal, complete_at)
 
     async def ends(self, environment_id: UUID) -> tuple[StoredHead | None, int]:
         """The head and the position of the last link (0: there is none), of the same moment."""
@@ -141,9 +167,11 @@ class AuditChain(Repository):
         value: bytes | None = await self._value("hash_at", environment_id, position)
         return value
 
-    async def unlinked(self, environment_id: UUID, *, after: UUID | None, limit: int = 1000) -> UnlinkedPage:
+    async def unlinked(
+        self, environment_id: UUID, *, after: UUID | None, late_before: datetime | None, limit: int = 1000
+    ) -> UnlinkedPage:
         """Look at a page of events, by id."""
-        (row,) = await self._all("unlinked", environment_id, after, limit)
+        (row,) = await self._all("unlinked", environment_id, after, limit, late_before)
         return UnlinkedPage(**dict(row))
 
     async def first_since(self, environment_id: UUID, moment: datetime) -> int | None:

@@ -114,34 +114,6 @@ class Credentials(Repository):
         row = await self._one("get", environment_id, tenant_id, credential_id)
         return None if row is None else read(StoredCredential, row)
 
-    async def matching(
-        self,
-        environment_id: UUID,
-        tenant_id: str,
-        *,
-        provider: str,
-        user_id: str | None,
-        credential_for: str,
-        installation_id: UUID | None,
-        label: str | None,
-        kind: str | None,
-    ) -> list[asyncpg.Record]:
-        """Every live connection and installation that matches, each with its credential: one statement.
-
-        The function behind it sets the row-level security scope itself, so this runs outside a transaction.
-        """
-        return await self._all(
-            "read",
-            environment_id,
-            tenant_id,
-            provider,
-            user_id,
-            credential_for,
-            installation_id,
-            label,
-            kind,
-        )
-
     async def claim_due(
         self,
         *,

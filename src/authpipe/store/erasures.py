@@ -74,7 +74,7 @@ class Erasures(Repository):
         return None if row is None else _read(row)
 
     async def claim_any(self, *, now: datetime, lease_until: datetime) -> Erasure | None:
-        """Take on the oldest erasure that nobody is at: system-wide work."""
+        """Take on the oldest erasure that nobody is at, of those that are not put off: system-wide work."""
         row = await self._one("claim_any", now, lease_until)
         return None if row is None else _read(row)
 
@@ -100,9 +100,9 @@ class Erasures(Repository):
         )
         return replace(erasure, step=step, after=after, counts=counts) if done else None
 
-    async def release(self, erasure: Erasure) -> None:
-        """Give the lease back, for whoever goes on."""
-        await self._run("release", erasure.environment_id, erasure.tenant_id, erasure.lease)
+    async def release(self, erasure: Erasure, *, until: datetime | None) -> None:
+        """Give the lease back, for whoever goes on; :meth:`claim_any` leaves it alone ``until`` then."""
+        await self._run("release", erasure.environment_id, erasure.tenant_id, erasure.lease, until)
 
     async def end(self, erasure: Erasure) -> bool:
         """Remove the erasure and its tenant, of which nothing else may be left.  False: the lease is lost."""

@@ -74,7 +74,10 @@ class Operators(Repository):
         return _proof(await self._one("by_email_locked", email))
 
     async def enabled_owners(self) -> set[UUID]:
-        """The owners who can sign in.  Locks them, so that two who remove one another wait for each other."""
+        """The owners who can sign in: enabled, with a password or an OpenID account.
+
+        Locks them, so that two who remove one another wait for each other.
+        """
         return {row["operator_id"] for row in await self._all("enabled_owners")}
 
     async def update(self, operator_id: UUID, *, role: OperatorRole, name: str | None, at: datetime) -> None:
@@ -112,6 +115,10 @@ class Operators(Repository):
     ) -> None:
         """Write down how many sign-ins failed in a row, and what follows."""
         await self._run("failing", operator_id, failures, at, locked_until)
+
+    async def not_failed(self, operator_id: UUID, *, locked_until: datetime | None) -> None:
+        """Take one failure off again, and the lock if it is still the one that this failure made."""
+        await self._run("not_failed", operator_id, locked_until)
 
     async def signed_in(self, operator_id: UUID, *, at: datetime) -> None:
         """Note a sign-in, which ends the row of failures."""

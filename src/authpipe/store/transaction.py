@@ -17,6 +17,7 @@ from authpipe.store.idempotency import IdempotencyKeys
 from authpipe.store.installations import Installations
 from authpipe.store.key_rotation import KeyRotation
 from authpipe.store.keysets import DataKeys
+from authpipe.store.lookups import Lookups
 from authpipe.store.operators import Operators, OperatorSessions
 from authpipe.store.payloads import Payloads
 from authpipe.store.provider_configs import ProviderConfigs
@@ -67,6 +68,11 @@ class Transaction:
     def credentials(self) -> Credentials:
         """Credentials and their leases."""
         return Credentials(self.connection)
+
+    @cached_property
+    def lookups(self) -> Lookups:
+        """What credential reads choose from."""
+        return Lookups(self.connection)
 
     @cached_property
     def sessions(self) -> Sessions:

@@ -91,7 +91,12 @@ class Metrics:
         )
         self.audit_refusals = Counter(
             "authpipe_audit_refusals",
-            "Times a chain was not continued because its head is not what the vault sealed.",
+            "Times a chain was not continued: its head is not what the vault sealed, or an event comes too late.",
+            registry=self.registry,
+        )
+        self.audit_oldest_waiting = Gauge(
+            "authpipe_audit_oldest_waiting_seconds",
+            "Age of the oldest event that waits for its link, when this process last looked.",
             registry=self.registry,
         )
         self.streams_open = Gauge(

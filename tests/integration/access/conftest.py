@@ -22,6 +22,7 @@ from authpipe.domain.clock import ManualClock
 from authpipe.domain.environment import ApiKey, Environment, EnvironmentKind
 from authpipe.domain.event import ActorKind, Origin
 from authpipe.domain.secret import Secret
+from authpipe.events.chain_beginning import ChainBeginnings
 from authpipe.net.client import HttpClient
 from authpipe.net.egress import EgressPolicy
 from authpipe.server.settings import load_settings
@@ -71,8 +72,8 @@ def origin() -> Origin:
 
 
 @pytest.fixture
-def environments(database: Database, clock: ManualClock) -> Environments:
-    return Environments(database, clock)
+def environments(database: Database, vault: Vault, clock: ManualClock) -> Environments:
+    return Environments(database, clock, ChainBeginnings(database, vault, clock))
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from authpipe.domain.environment import WORKSPACE_ID
 from authpipe.domain.event import ActorKind, Event, Origin
 from authpipe.domain.identifiers import new_id
 from authpipe.events.chain import AuditChain
+from authpipe.events.chain_beginning import ChainBeginnings
 from authpipe.events.chain_hash import Head
 from authpipe.events.record import record
 from authpipe.events.types import EventType
@@ -39,6 +40,13 @@ class Audited:
     clock: ManualClock
     superuser: asyncpg.Connection[Any]
     environment_id: UUID
+
+    async def begin(self) -> None:
+        """The beginning of the chain, as an environment is made with."""
+        chains = ChainBeginnings(self.database, self.vault, self.clock)
+        beginning = await chains.prepare(self.environment_id, complete_at=self.clock.now())
+        async with self.database.system() as transaction:
+            assert await beginning.write(transaction)
 
     def maker(self, **options: Any) -> AuditChain:
         """Another process's chain maker."""
@@ -105,5 +113,8 @@ class Audited:
 async def audited(database: Database, vault: Vault, clock: ManualClock, dsns: Dsns) -> AsyncIterator[Audited]:
     superuser = await asyncpg.connect(dsns.superuser)
     await superuser.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
-    yield Audited(database, vault, clock, superuser, new_id())
+    audited = Audited(database, vault, clock, superuser, new_id())
+    await audited.begin()
+    await audited.workspace().begin()
+    yield audited
     await superuser.close()

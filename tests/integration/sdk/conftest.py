@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import queue
 import socket
@@ -64,6 +65,9 @@ class Reply:
     date: float | None = 0.0  # an offset to the server's clock; None leaves the header out
 
 
+_numbers = itertools.count()
+
+
 class Stream:
     """One open connection to the change stream; what is sent goes out at once."""
 
@@ -82,8 +86,9 @@ class Stream:
         told = "" if identifier is None else f"id: {identifier}\n"
         self.send(f"{told}event: {name}\ndata: {json.dumps(data)}\n\n".encode())
 
-    def change(self, kind: str, identifier: str = "e-change", **over: Any) -> None:
+    def change(self, kind: str, identifier: str | None = None, **over: Any) -> None:
         """A change of the connection that ``ScriptedServer.credential`` describes."""
+        identifier = identifier or f"e-{next(_numbers)}"
         told: dict[str, Any] = {
             "type": kind,
             "tenant_id": "org_acme",

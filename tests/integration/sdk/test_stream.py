@@ -223,6 +223,23 @@ def test_what_changed_while_the_stream_was_lost_is_told_afterwards(live, server,
         client.get()
 
 
+def test_a_change_that_is_told_again_drops_nothing_again(live, server, quickly, until):
+    """A resumed stream repeats the last half minute, which must not make callers wait."""
+    client, stream = live()
+    stream.change(REVOKED, "e-17")
+    until(lambda: not client.cache.entries)
+    client.get()
+    asked = server.asked
+    stream.close()
+    until(lambda: len(server.streams) == 2)
+    generation = client.cache.generation
+    server.streams[1].change(REVOKED, "e-17")
+    server.streams[1].change(REVOKED, "e-18", tenant_id="org_b")
+    until(lambda: client.cache.generation > generation)
+    client.get()
+    assert server.asked == asked
+
+
 def test_a_reset_leaves_entries_their_bounded_time(live, server, clock, hears, until):
     """As if the stream had been lost and opened at that moment."""
     client, stream = live()

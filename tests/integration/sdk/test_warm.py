@@ -6,7 +6,13 @@ import threading
 
 import pytest
 
-from authpipe import AuthenticationFailed, AuthpipeUnavailable, NotConnected, ReauthorizationRequired
+from authpipe import (
+    AuthenticationFailed,
+    AuthpipeUnavailable,
+    InvalidRequest,
+    NotConnected,
+    ReauthorizationRequired,
+)
 
 
 def users(count: int, begin: int = 0) -> list[dict[str, str]]:
@@ -111,6 +117,23 @@ def test_a_request_that_fails_as_a_whole_raises(client, server, status, code, ex
     server.script(server.problem(status, code))
     with pytest.raises(expected):
         warm(client, users(3))
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [("credentials[3].label", "credentials[105].label"), ("credentials[99]", "credentials[99]"),
+     ("credentials", "credentials"), (None, None)],
+)  # fmt: skip
+def test_a_wrong_item_is_named_by_its_place_in_the_whole_list(client, server, batches, field, expected):
+    """Not by that in the request, which left out what was cached and held a hundred at most."""
+    warm(client, users(2))
+    answer = server.answer
+    server.answer = lambda seen: (
+        answer(seen) if len(server.seen) == 2 else server.problem(422, "invalid_input", field=field)
+    )
+    with pytest.raises(InvalidRequest) as caught:
+        warm(client, users(110))
+    assert caught.value.field == expected
 
 
 @pytest.mark.parametrize("data", [[], None, [1], [{"object": "credential"}]], ids=str)

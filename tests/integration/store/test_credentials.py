@@ -47,7 +47,7 @@ async def claim_due(
 ) -> list[StoredCredential]:
     async with database.system() as transaction:
         return await transaction.credentials.claim_due(
-            now=now, lease_until=now + LEASE, limit=limit, not_of=not_of
+            now=now, lease_until=now + LEASE, limit=limit, rooms=dict.fromkeys(not_of, 0)
         )
 
 
@@ -108,7 +108,7 @@ async def test_a_claim_takes_no_more_than_its_limit_and_the_longest_due_first(
             await transaction.connection.execute("SET LOCAL enable_bitmapscan = off")
             await transaction.connection.execute("SET LOCAL enable_material = off")
         claimed = await transaction.credentials.claim_due(
-            now=scene.clock.now(), lease_until=scene.clock.now() + LEASE, limit=7, not_of=()
+            now=scene.clock.now(), lease_until=scene.clock.now() + LEASE, limit=7
         )
     assert sorted(ids(claimed)) == sorted(stored.credential.credential_id for stored in made[:7])
 
@@ -296,6 +296,8 @@ async def test_the_claim_reads_what_is_due_not_what_exists(
             scene.clock.now(),
             scene.clock.now() + LEASE,
             64,
+            64,
+            [],
             [],
         )
     text = "\n".join(row[0] for row in plan)

@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 
 from authpipe.store.database import APP_ROLE, SYSTEM_ROLE, Database
+from authpipe.store.lookups import Lookup
 from support.every_table import ENVIRONMENT_WIDE, SYSTEM_ONLY, count, insert, rows_of, tables
 from support.postgres import Dsns
 
@@ -108,10 +109,8 @@ async def test_after_a_tenants_transaction_nothing_is_read(dsns: Dsns, filled: F
             assert await count(transaction.connection, "connections") == 4
         await expect_nothing(database, filled)
         async with database.read() as reading:
-            await reading.credentials.matching(
-                FIRST, HERE, provider="discord", user_id="1", credential_for="any",
-                installation_id=None, label=None, kind=None,
-            )  # fmt: skip
+            await reading.lookups.one(lookup(HERE))
+            await reading.lookups.many([lookup(HERE), lookup(THERE)])
         await expect_nothing(database, filled)
     finally:
         await database.close()
@@ -135,6 +134,10 @@ async def test_a_cancelled_transaction_leaves_no_scope_behind(dsns: Dsns, filled
             await expect_nothing(database, filled)
     finally:
         await database.close()
+
+
+def lookup(tenant_id: str, *, environment_id: UUID = FIRST, user_id: str = "1") -> Lookup:
+    return Lookup(environment_id, tenant_id, "discord", user_id, "user", None, None, None)
 
 
 async def expect_nothing(database: Database, filled: Filled) -> None:
@@ -283,8 +286,25 @@ async def test_the_one_statement_read_cannot_reach_beyond_its_tenant(filled: Fil
     """The read path sets its own scope; asking for everybody's word finds nobody's rows."""
     async with filled.database.read() as transaction:
         for tenant_id, found in ((HERE, 1), (THERE, 0), ("*", 0), ("", 0)):
-            rows = await transaction.credentials.matching(
-                FIRST, tenant_id, provider="discord", user_id="1", credential_for="user",
-                installation_id=None, label=None, kind=None,
-            )  # fmt: skip
+            rows = await transaction.lookups.one(lookup(tenant_id))
             assert len(rows) == found, tenant_id
+
+
+async def test_reads_that_go_together_stay_apart(filled: Filled) -> None:
+    """Each in the scope of its own tenant and environment, in whatever order and company."""
+    asked = [
+        lookup(THERE), lookup(HERE), lookup("*"), lookup(THERE, user_id="2"), lookup(HERE),
+        lookup(HERE, environment_id=SECOND), lookup(""), lookup(HERE),
+    ]  # fmt: skip
+    expected = await filled.superuser.fetch(
+        "SELECT connection_id FROM connections WHERE (environment_id, tenant_id) <> ($1, $2)", SECOND, THERE
+    )
+    assert len(expected) == 3
+    async with filled.database.read() as transaction:
+        for order in (asked, asked[::-1]):
+            found = await transaction.lookups.many(order)
+            for one, rows in zip(order, found, strict=True):
+                assert rows == await transaction.lookups.one(one), one
+            assert {tuple(row["owner_id"] for row in rows) for rows in found if isinstance(rows, list)} == {
+                (), *((row["connection_id"],) for row in expected),
+            }  # fmt: skip

@@ -54,7 +54,7 @@ def test_an_event_without_data_is_none_but_its_id_counts():
     parser = EventParser("before")
     assert parser.feed(b"event: hello\nid: 7\n\n") == []
     assert parser.last_event_id == "7"
-    assert parser.feed(b"data: x\n\n") == [ServerSentEvent("message", "x")]
+    assert parser.feed(b"data: x\n\n") == [ServerSentEvent("message", "x", "7")]
     assert parser.last_event_id == "7"
     parser.feed(b"id\n\n")
     assert parser.last_event_id == ""

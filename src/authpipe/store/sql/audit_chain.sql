@@ -10,26 +10,35 @@ WITH RECURSIVE found AS (
             ORDER BY u.environment_id LIMIT 1)
     FROM found WHERE found.environment_id IS NOT NULL
 )
-SELECT found.environment_id, h.position, h.hash, h.seal, h.sealed_at
-FROM found LEFT JOIN audit_heads h USING (environment_id) WHERE found.environment_id IS NOT NULL;
+SELECT found.environment_id, h.position, h.hash, h.seal, h.complete_at, oldest.created_at AS oldest_at
+FROM found LEFT JOIN audit_heads h USING (environment_id)
+LEFT JOIN LATERAL (
+    -- Within what clients can read as a time.
+    SELECT least(greatest(e.created_at, '0001-01-02Z'), '9999-12-30Z') AS created_at
+    FROM unchained_events u LEFT JOIN events e USING (environment_id, event_id)
+    WHERE u.environment_id = found.environment_id ORDER BY u.event_id LIMIT 1
+) oldest ON true
+WHERE found.environment_id IS NOT NULL;
 
 -- name: head
-SELECT position, hash, seal, sealed_at FROM audit_heads WHERE environment_id = $1;
+SELECT position, hash, seal, complete_at FROM audit_heads WHERE environment_id = $1;
 
 -- name: headed
 SELECT environment_id FROM audit_heads ORDER BY environment_id;
 
 -- name: begin
-INSERT INTO audit_heads (environment_id, position, hash)
-SELECT $1, 0, $2 WHERE NOT EXISTS (SELECT FROM audit_chain WHERE environment_id = $1)
+INSERT INTO audit_heads (environment_id, position, hash, seal, complete_at)
+SELECT $1, 0, $2, $3, $4 WHERE NOT EXISTS (SELECT FROM audit_chain WHERE environment_id = $1)
 ON CONFLICT (environment_id) DO NOTHING;
 
 -- name: lock_head
-SELECT position, hash, seal, sealed_at FROM audit_heads WHERE environment_id = $1 FOR UPDATE SKIP LOCKED;
+SELECT position, hash, seal, complete_at FROM audit_heads WHERE environment_id = $1 FOR UPDATE SKIP LOCKED;
 
 -- name: take
 WITH chosen AS (
-    SELECT event_id FROM unchained_events WHERE environment_id = $1 ORDER BY event_id LIMIT $2
+    SELECT u.event_id FROM unchained_events u LEFT JOIN events e USING (environment_id, event_id)
+    WHERE u.environment_id = $1 AND ($3::timestamptz IS NULL OR e.created_at IS NULL OR e.created_at >= $3)
+    ORDER BY u.event_id LIMIT $2
 ), taken AS (
     DELETE FROM unchained_events u USING chosen
     WHERE u.environment_id = $1 AND u.event_id = chosen.event_id RETURNING u.event_id
@@ -50,11 +59,11 @@ INSERT INTO audit_chain (environment_id, position, event_id, hash)
 SELECT $1, * FROM unnest($2::bigint[], $3::uuid[], $4::bytea[]);
 
 -- name: move_head
-UPDATE audit_heads SET position = $2, hash = $3, seal = $4, sealed_at = $5 WHERE environment_id = $1;
+UPDATE audit_heads SET position = $2, hash = $3, seal = $4, complete_at = $5 WHERE environment_id = $1;
 
 -- name: ends
 -- One statement, so that head and last link belong together whoever is linking meanwhile.
-SELECT h.position, h.hash, h.seal, h.sealed_at,
+SELECT h.position, h.hash, h.seal, h.complete_at,
        (SELECT max(c.position) FROM audit_chain c WHERE c.environment_id = $1) AS last_link
 FROM (VALUES ($1::uuid)) AS asked (environment_id) LEFT JOIN audit_heads h USING (environment_id);
 
@@ -72,7 +81,8 @@ WHERE c.environment_id = $1 AND c.position > $2 AND c.position <= $3 ORDER BY c.
 SELECT hash FROM audit_chain WHERE environment_id = $1 AND position = $2;
 
 -- name: unlinked
--- A page of events: how many of it wait to be linked, and the first that neither waits nor is linked.
+-- A page of events: how many of it wait to be linked, the first that neither waits nor is linked, and the first
+-- that waits and is of before $4.
 WITH page AS (
     SELECT event_id, created_at FROM events
     WHERE environment_id = $1 AND ($2::uuid IS NULL OR event_id > $2) ORDER BY event_id LIMIT $3
@@ -82,7 +92,11 @@ SELECT count(*) AS seen, (array_agg(p.event_id ORDER BY p.event_id DESC))[1] AS 
        (array_agg(p.event_id ORDER BY p.event_id)
             FILTER (WHERE c.event_id IS NULL AND u.event_id IS NULL))[1] AS forgotten_id,
        (array_agg(p.created_at::text ORDER BY p.event_id)
-            FILTER (WHERE c.event_id IS NULL AND u.event_id IS NULL))[1] AS forgotten_at
+            FILTER (WHERE c.event_id IS NULL AND u.event_id IS NULL))[1] AS forgotten_at,
+       (array_agg(p.event_id ORDER BY p.event_id)
+            FILTER (WHERE u.event_id IS NOT NULL AND p.created_at < $4::timestamptz))[1] AS late_id,
+       (array_agg(p.created_at::text ORDER BY p.event_id)
+            FILTER (WHERE u.event_id IS NOT NULL AND p.created_at < $4::timestamptz))[1] AS late_at
 FROM page p
 LEFT JOIN audit_chain c ON c.environment_id = $1 AND c.event_id = p.event_id
 LEFT JOIN unchained_events u ON u.environment_id = $1 AND u.event_id = p.event_id;

@@ -18,9 +18,6 @@ SELECT * FROM credentials WHERE environment_id = $1 AND tenant_id = $2 AND owner
 -- name: get
 SELECT * FROM credentials WHERE environment_id = $1 AND tenant_id = $2 AND credential_id = $3;
 
--- name: read
-SELECT * FROM authpipe_read_credential($1, $2, $3, $4, $5, $6, $7, $8);
-
 -- name: claim_due
 -- Each provider config has a queue for each lane: see the column refresh_lane.  The heads of the queues decide
 -- how much is taken from which: configs in turn, within one what expires first.  Only then are rows locked,

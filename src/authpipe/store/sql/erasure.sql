@@ -13,8 +13,9 @@ RETURNING *;
 
 -- name: claim_any
 WITH left_half_way AS MATERIALIZED (
+    -- A time without a lease: workers leave it alone until then.
     SELECT environment_id, tenant_id FROM erasures
-    WHERE lease IS NULL OR lease_until <= $1
+    WHERE lease_until IS NULL OR lease_until <= $1
     ORDER BY created_at LIMIT 1
     FOR UPDATE SKIP LOCKED
 )
@@ -28,7 +29,7 @@ UPDATE erasures SET step = $4, after = $5, counts = $6, lease_until = $7
 WHERE environment_id = $1 AND tenant_id = $2 AND lease = $3;
 
 -- name: release
-UPDATE erasures SET lease = NULL, lease_until = NULL
+UPDATE erasures SET lease = NULL, lease_until = $4
 WHERE environment_id = $1 AND tenant_id = $2 AND lease = $3;
 
 -- name: end

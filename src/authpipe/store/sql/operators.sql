@@ -28,7 +28,9 @@ WHERE invitation_hash = $1 AND invitation_expires_at > $2 AND disabled_at IS NUL
 SELECT *, password_hash IS NOT NULL AS has_password FROM operators ORDER BY created_at, operator_id;
 
 -- name: enabled_owners
-SELECT operator_id FROM operators WHERE role = 'owner' AND disabled_at IS NULL ORDER BY operator_id FOR UPDATE;
+SELECT operator_id FROM operators
+WHERE role = 'owner' AND disabled_at IS NULL AND (password_hash IS NOT NULL OR oidc_subject IS NOT NULL)
+ORDER BY operator_id FOR UPDATE;
 
 -- name: update
 UPDATE operators SET role = $2, name = $3, updated_at = $4 WHERE operator_id = $1;
@@ -59,6 +61,12 @@ WHERE operator_id = $1 AND oidc_subject IS NULL;
 
 -- name: failing
 UPDATE operators SET failed_sign_ins = $2, last_failed_at = $3, locked_until = $4 WHERE operator_id = $1;
+
+-- name: not_failed
+UPDATE operators SET
+    failed_sign_ins = greatest(failed_sign_ins - 1, 0),
+    locked_until = CASE WHEN locked_until = $2 THEN NULL ELSE locked_until END
+WHERE operator_id = $1;
 
 -- name: signed_in
 UPDATE operators SET failed_sign_ins = 0, last_failed_at = NULL, locked_until = NULL, last_sign_in_at = $2

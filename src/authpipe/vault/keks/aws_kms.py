@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, final
 from authpipe.domain.errors import ConfigurationError, VaultError, VaultUnavailable
 from authpipe.vault.aes_key import KEY_BYTES, AesKey
 from authpipe.vault.failure import unavailable, unusable
-from authpipe.vault.keks.aws_kms_uri import SCHEME, AwsKmsUri
+from authpipe.vault.keks.aws_kms_uri import SCHEME, AwsKmsUri, check_endpoint
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -28,6 +28,8 @@ _THREADS = 8
 _CONNECT_TIMEOUT_S = 2.0
 _READ_TIMEOUT_S = 4.0
 _ATTEMPTS = 3
+#: Seconds a caller waits in all, for one of the threads too.
+_DEADLINE_S = 20.0
 
 #: Answers with a status below 500 that pass by themselves: too many calls, or session credentials that the
 #: machine is about to replace.
@@ -77,6 +79,8 @@ class AwsKmsKek:
         uri = AwsKmsUri.parse(rest, production=production)
         client = _connect(uri)
         try:
+            # Without an endpoint in the URI boto3 takes one from its own settings (AWS_ENDPOINT_URL).
+            check_endpoint(uri.key, client.meta.endpoint_url, production=production)
             metadata = _ask_first(uri, "DescribeKey", lambda: client.describe_key(KeyId=uri.key))[
                 "KeyMetadata"
             ]
@@ -138,7 +142,9 @@ class AwsKmsKek:
 
         failure: VaultError | VaultUnavailable
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+            return await asyncio.wait_for(
+                asyncio.get_running_loop().run_in_executor(self._threads, call), _DEADLINE_S
+            )
         except ClientError as error:
             code, status = _code(error), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             passing = code in _PASSING or status == 429 or status >= 500
@@ -146,6 +152,8 @@ class AwsKmsKek:
         except BotoCoreError as error:
             # No connection, no answer, or no credentials from the machine's own service for them.
             failure = unavailable(f"KMS could not be asked about {self._arn}: {type(error).__name__}")
+        except TimeoutError:
+            failure = unavailable(f"KMS was not heard about {self._arn} within {_DEADLINE_S:g} s")
         # Out here, so that no exception of boto3, which knows the request, is its context.
         raise failure
 

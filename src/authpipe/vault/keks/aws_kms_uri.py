@@ -50,7 +50,7 @@ class AwsKmsUri:
             raise ConfigurationError(f"the aws-kms KEK {key} is in {of_arn} and not in the region of its URI")
         endpoint = given.get("endpoint_url")
         if endpoint is not None:
-            _check_endpoint(key, endpoint, production=production)
+            check_endpoint(key, endpoint, production=production)
         return cls(key=key, region=region or of_arn, endpoint_url=endpoint, text=f"{SCHEME}:{rest}")
 
 
@@ -65,7 +65,8 @@ def _parameters(query: str) -> dict[str, str]:
     return given
 
 
-def _check_endpoint(key: str, endpoint: str, *, production: bool) -> None:
+def check_endpoint(key: str, endpoint: str, *, production: bool) -> None:
+    """Raise ``ConfigurationError`` for an address that data keys may not travel to."""
     try:
         url = urlsplit(endpoint)
         known = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0

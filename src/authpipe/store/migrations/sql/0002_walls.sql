@@ -102,13 +102,14 @@ CREATE TABLE audit_chain (
     PRIMARY KEY (environment_id, position),
     UNIQUE (environment_id, event_id)
 );
--- `seal` is the head's hash encrypted by the vault: who cannot use the KEK cannot make one.
+-- `seal` is the rest of the row encrypted by the vault: who cannot use the KEK cannot make one.  A head is made
+-- with its environment, so one that is missing was removed.  What had happened by `complete_at` is linked.
 CREATE TABLE audit_heads (
     environment_id uuid PRIMARY KEY,
     position       bigint NOT NULL,
     hash           bytea NOT NULL CHECK (length(hash) = 32),
     seal           bytea,
-    sealed_at      timestamptz
+    complete_at    timestamptz
 );
 INSERT INTO unchained_events SELECT environment_id, event_id FROM events;
 
@@ -180,6 +181,8 @@ GRANT INSERT ON unchained_events TO authpipe_app;
 REVOKE UPDATE ON unchained_events FROM authpipe_system;
 -- A link is a fact like its event.
 REVOKE UPDATE, DELETE ON audit_chain FROM authpipe_system;
+-- A head moves on and never goes.
+REVOKE DELETE ON audit_heads FROM authpipe_system;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO authpipe_app, authpipe_system;
 
 -- Erasing a tenant.  From `erasing_at` on nothing begins for it; its row goes last, with that of the erasure.
@@ -247,29 +250,33 @@ BEGIN
     END LOOP;
 END $$;
 
--- The read path once more, which now refuses a tenant that is being erased.
-CREATE OR REPLACE FUNCTION authpipe_read_credential(
+-- The read path once more.  A tenant that is being erased is told by one row, of the owner kind `erasing`.
+--
+-- What ranks lower (a connection of the whole tenant, an installation) is looked for only where it could be the
+-- answer: when there is nothing that ranks higher, or when a kind is asked for, which what ranks higher may not
+-- have.  Each query is one walk down one index; `user_id = … OR user_id IS NULL` would cost half as much again.
+-- Stable, so that everything is read as of one moment.
+DROP FUNCTION authpipe_read_credential(uuid, text, text, text, text, uuid, text, text);
+CREATE FUNCTION authpipe_read_credential(
     p_environment uuid, p_tenant text, p_provider text, p_user text,
     p_for text, p_installation uuid, p_label text, p_kind text
 ) RETURNS TABLE (
     owner_kind text, owner_id uuid, user_id text, installation_id uuid, status text, status_reason text,
-    label text, is_primary boolean, account_name text, metadata jsonb, external_id text,
-    enabled boolean, app_credential_ciphertext bytea, problem text, provider_config_id uuid,
+    label text, is_primary boolean, account_name text, metadata jsonb,
+    enabled boolean, app_credential_ciphertext bytea, provider_config_id uuid,
     credential_id uuid, kind text, source text, secret_ciphertext bytea, facts jsonb, scopes text[],
     expires_at timestamptz, refresh_due_at timestamptz, refreshable boolean, version bigint
-) LANGUAGE plpgsql AS $$
+) LANGUAGE plpgsql STABLE ROWS 1 AS $$
+DECLARE
+    -- Assignments: a PERFORM would be a query of its own.
+    environment_scope text := set_config('authpipe.environment_id', p_environment::text, true);
+    tenant_scope text := set_config('authpipe.tenant_id', p_tenant, true);
 BEGIN
-    PERFORM set_config('authpipe.environment_id', p_environment::text, true),
-            set_config('authpipe.tenant_id', p_tenant, true);
-    IF EXISTS (SELECT FROM tenants t WHERE t.environment_id = p_environment AND t.tenant_id = p_tenant
-                 AND t.erasing_at IS NOT NULL) THEN
-        RAISE EXCEPTION 'the tenant is being erased' USING ERRCODE = 'AE001';
-    END IF;
     IF p_for <> 'installation' THEN
         RETURN QUERY
         SELECT 'connection'::text, c.connection_id, c.user_id, c.installation_id, c.status, c.status_reason,
-               c.label, c.is_primary, c.account_name, c.metadata, NULL::text,
-               p.enabled, p.app_credential_ciphertext, p.problem, p.provider_config_id,
+               c.label, c.is_primary, c.account_name, c.metadata,
+               p.enabled, p.app_credential_ciphertext, p.provider_config_id,
                k.credential_id, k.kind, k.source, k.secret_ciphertext, k.facts, k.scopes,
                k.expires_at, k.refresh_due_at, k.refresh_ciphertext IS NOT NULL, k.version
         FROM connections c
@@ -280,16 +287,38 @@ BEGIN
          AND k.owner_id = c.connection_id
          AND (k.kind = p_kind OR (p_kind IS NULL AND k.kind <> 'webhook_secret'))
         WHERE c.environment_id = p_environment AND c.tenant_id = p_tenant AND c.provider = p_provider
-          AND c.status <> 'revoked'
-          AND (c.user_id = p_user OR c.user_id IS NULL)
+          AND c.user_id = p_user AND c.status <> 'revoked'
           AND (p_label IS NULL OR c.label = p_label)
-          AND (p_installation IS NULL OR c.installation_id = p_installation);
+          AND (p_installation IS NULL OR c.installation_id = p_installation)
+          AND NOT EXISTS (SELECT FROM tenants t WHERE t.environment_id = p_environment
+                             AND t.tenant_id = p_tenant AND t.erasing_at IS NOT NULL);
+        IF p_kind IS NOT NULL OR NOT FOUND THEN
+            RETURN QUERY
+            SELECT 'connection'::text, c.connection_id, c.user_id, c.installation_id, c.status, c.status_reason,
+                   c.label, c.is_primary, c.account_name, c.metadata,
+                   p.enabled, p.app_credential_ciphertext, p.provider_config_id,
+                   k.credential_id, k.kind, k.source, k.secret_ciphertext, k.facts, k.scopes,
+                   k.expires_at, k.refresh_due_at, k.refresh_ciphertext IS NOT NULL, k.version
+            FROM connections c
+            JOIN provider_configs p
+              ON p.environment_id = c.environment_id AND p.provider_config_id = c.provider_config_id
+            LEFT JOIN credentials k
+              ON k.environment_id = c.environment_id AND k.tenant_id = c.tenant_id
+             AND k.owner_id = c.connection_id
+             AND (k.kind = p_kind OR (p_kind IS NULL AND k.kind <> 'webhook_secret'))
+            WHERE c.environment_id = p_environment AND c.tenant_id = p_tenant AND c.provider = p_provider
+              AND c.user_id IS NULL AND c.status <> 'revoked'
+              AND (p_label IS NULL OR c.label = p_label)
+              AND (p_installation IS NULL OR c.installation_id = p_installation)
+              AND NOT EXISTS (SELECT FROM tenants t WHERE t.environment_id = p_environment
+                                 AND t.tenant_id = p_tenant AND t.erasing_at IS NOT NULL);
+        END IF;
     END IF;
-    IF p_for <> 'user' THEN
+    IF p_for <> 'user' AND (p_kind IS NOT NULL OR NOT FOUND) THEN
         RETURN QUERY
         SELECT 'installation'::text, i.installation_id, NULL::text, i.installation_id, i.status, i.status_reason,
-               i.label, i.is_primary, i.external_name, i.metadata, i.external_id,
-               p.enabled, p.app_credential_ciphertext, p.problem, p.provider_config_id,
+               i.label, i.is_primary, i.external_name, i.metadata,
+               p.enabled, p.app_credential_ciphertext, p.provider_config_id,
                k.credential_id, k.kind, k.source, k.secret_ciphertext, k.facts, k.scopes,
                k.expires_at, k.refresh_due_at, k.refresh_ciphertext IS NOT NULL, k.version
         FROM installations i
@@ -302,7 +331,14 @@ BEGIN
         WHERE i.environment_id = p_environment AND i.tenant_id = p_tenant AND i.provider = p_provider
           AND i.status <> 'deleted'
           AND (p_label IS NULL OR i.label = p_label)
-          AND (p_installation IS NULL OR i.installation_id = p_installation);
+          AND (p_installation IS NULL OR i.installation_id = p_installation)
+          AND NOT EXISTS (SELECT FROM tenants t WHERE t.environment_id = p_environment
+                             AND t.tenant_id = p_tenant AND t.erasing_at IS NOT NULL);
+    END IF;
+    IF NOT FOUND AND EXISTS (SELECT FROM tenants t WHERE t.environment_id = p_environment
+                                AND t.tenant_id = p_tenant AND t.erasing_at IS NOT NULL) THEN
+        owner_kind := 'erasing';
+        RETURN NEXT;
     END IF;
 END $$;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO authpipe_app, authpipe_system;
