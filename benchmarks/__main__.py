@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 #: In the order of the table.
-NAMES = ("sdk_cache", "start_up", "read_path", "refresh_engine")
+NAMES = ("sdk_cache", "start_up", "read_path", "refresh_engine", "claim", "million")
 RESULTS = Path(__file__).parent / "results.json"
 
 

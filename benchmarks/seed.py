@@ -31,6 +31,8 @@ _BATCH = 20_000
 _TABLES = ("tenants", "data_keys", "connections", "credentials")
 #: A token as long as most are, so that ciphertexts have their usual size.
 _TOKEN_CHARACTERS = 120
+#: A prime: multiples of it go through every number of connections that it does not divide, without a pattern.
+_STRIDE = 611_953
 
 _DATA_KEYS = (
     "environment_id", "tenant_id", "key_id", "kek_id", "wrapped", "is_primary", "encryptions", "created_at",
@@ -50,7 +52,8 @@ _CREDENTIALS = (
 class Plan:
     """``connections`` spread evenly over ``tenants``, called ``tenant_0`` …, each user's named ``user_0`` ….
 
-    Due times lie evenly between ``due_from`` and ``due_until``; a token expires five minutes after it is due.
+    Due times lie evenly between ``due_from`` and ``due_until``, in an order that has nothing to do with tenants;
+    a token expires five minutes after it is due.
     """
 
     connections: int
@@ -141,7 +144,7 @@ def _rows(
     for tenant_id, key_id, key in keys:
         for user in range(min(per_tenant, plan.connections - number)):
             owner_id, credential_id = new_id(), new_id()
-            due = plan.due_from + step * number
+            due = plan.due_from + step * (number * _STRIDE % plan.connections)
             number += 1
             token = Secret(f"at-{credential_id.hex}-".ljust(_TOKEN_CHARACTERS, "x"))
             refresh = Secret(f"rt-{credential_id.hex}-".ljust(_TOKEN_CHARACTERS, "x"))

@@ -49,8 +49,8 @@ class Environments:
     ) -> Environment:
         """A new environment, and the sealed beginning of its audit chain.
 
-        Raises ``InvalidInput`` naming the field, ``Conflict`` (``environment_exists``) when the name is taken,
-        and ``VaultError`` where the vault has no KEK to seal with.
+        Raises ``InvalidInput`` naming the field, ``Conflict`` (``environment_exists``) when the name is
+        taken, and ``VaultError`` where the vault has no KEK to seal with.
         """
         if _NAME.fullmatch(name) is None:
             raise InvalidInput(

@@ -33,7 +33,7 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusals:
-    """Counts every refusal by its reason; those of good keys are logged and, with ``record``, become events."""
+    """Counts refusals by their reason; those of good keys are logged, and with ``record`` become events."""
 
     metrics: Metrics
     record: CredentialReads | None = None

@@ -23,6 +23,8 @@ from authpipe.telemetry.logs import get_logger
 _log = get_logger(__name__)
 
 _MALFORMED = "json_invalid"
+#: Two requests contradicted each other in the same moment; the database let one of them win.
+_OVERTAKEN = (asyncpg.IntegrityConstraintViolationError, asyncpg.TransactionRollbackError)
 
 
 def handlers() -> dict[Any, Callable[[Request, Any], Any]]:
@@ -31,13 +33,14 @@ def handlers() -> dict[Any, Callable[[Request, Any], Any]]:
         AuthpipeError: _known,
         RequestValidationError: _invalid,
         HTTPException: _http,
-        asyncpg.IntegrityConstraintViolationError: _overtaken,
-        asyncpg.TransactionRollbackError: _overtaken,
+        **dict.fromkeys(_OVERTAKEN, _overtaken),
     }
 
 
 def unexpected_answer(error: Exception, request_id: str | None) -> ProblemAnswer:
     """For what nobody foresaw: nothing of it is told, all of it (redacted) is logged."""
+    if isinstance(error, _OVERTAKEN):
+        return _overtaken_answer(request_id)
     if is_outage(error):
         _log.error("the database is away", exc_info=error)
         return plain_answer(
@@ -72,13 +75,14 @@ async def _invalid(request: Request, error: RequestValidationError) -> Response:
 
 
 async def _overtaken(request: Request, _error: Exception) -> Response:
-    """Two requests contradicted each other in the same moment; the database let one of them win."""
-    return _response(
-        plain_answer(
-            "conflict",
-            "another request changed the same thing in the same moment: read it again and repeat",
-            request_id_of(request),
-        )
+    return _response(_overtaken_answer(request_id_of(request)))
+
+
+def _overtaken_answer(request_id: str | None) -> ProblemAnswer:
+    return plain_answer(
+        "conflict",
+        "another request changed the same thing in the same moment: read it again and repeat",
+        request_id,
     )
 
 

@@ -47,8 +47,8 @@ def is_read(path: str) -> bool:
 
 
 class Idempotency:
-    """Remembers answers per API key for a day; not 429 and 5xx, so that a retry can succeed, and not refusals of
-    the key, which did no work."""
+    """Remembers answers per API key for a day; not 429 and 5xx, so that a retry can succeed, and not that the
+    key was refused, which did no work."""
 
     def __init__(self, app: ASGIApp, *, database: Database, vault: Vault, clock: Clock) -> None:
         self._app = app

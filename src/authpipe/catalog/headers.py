@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 
 from authpipe.catalog.definition import HeaderFormat
@@ -10,6 +11,8 @@ from authpipe.catalog.placeholders import fill
 from authpipe.domain.errors import InvalidInput
 from authpipe.domain.secret import Secret
 from authpipe.net.message import Value
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def credential_header(header: HeaderFormat, secret: Secret, facts: Mapping[str, str]) -> tuple[str, Secret]:
@@ -28,7 +31,7 @@ def credential_header(header: HeaderFormat, secret: Secret, facts: Mapping[str, 
         values["basic"] = Secret(base64.b64encode(_text(fill(header.basic, values)).encode()).decode())
     value = _text(fill(header.value, values))
     # RFC 9110 section 5.5: a control character would end the header, or start another one.
-    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in value):
+    if _CONTROL.search(value) is not None:
         raise InvalidInput("the credential contains a character that a header cannot carry")
     return header.name, Secret(value)
 

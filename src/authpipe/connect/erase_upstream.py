@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from authpipe.catalog.definition import SideName
 from authpipe.connect.abandon import Abandonment, Upstreamed
 from authpipe.connect.disconnect import Disconnection
 from authpipe.credentials.provider import Providers
+from authpipe.domain.clock import Clock
 from authpipe.domain.connect_session import ConnectSession
-from authpipe.domain.connection import Connection, Installation
+from authpipe.domain.connection import Connection, ConnectionStatus, Installation, InstallationStatus
 from authpipe.domain.erasure import Erasure, ErasureCounts, ErasureStep
 from authpipe.domain.errors import AuthpipeError, VaultUnavailable
 from authpipe.store.database import Database, is_outage
@@ -26,6 +27,9 @@ _log = get_logger(__name__)
 _AT_ONCE = 16
 #: Seconds they have, waiting for a refresh under way included: half of the lease of an erasure.
 _TOGETHER_S = 30.0
+#: Seconds between two looks at a candidate that somebody else gives back, and before the end of the time.
+_POLL_S = 0.1
+_LAST_LOOK_S = 1.0
 
 #: One step of the work: its transaction writes the progress down.  Raises when the lease is lost.
 Advance = Callable[[Erasure], Awaitable[Erasure]]
@@ -34,7 +38,19 @@ Grant = ConnectSession | Connection | Installation
 
 
 class OutOfTime(Exception):
-    """The time for providers is over, and grants are left that somebody else shall go on with."""
+    """The time is over, and grants are left that somebody else shall go on with."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Grants that are ended together, and what became of them.  ``is_cut_off``: who was not ended in time has
+    more time later."""
+
+    until: float = 0.0
+    is_cut_off: bool = False
+    ended: list[tuple[Grant, Upstreamed]] = field(default_factory=list)
+    #: Provider accounts of which an authorization was revoked, in this batch or an earlier one.
+    revoked: set[tuple[UUID, str]] = field(default_factory=set)
 
 
 class UpstreamErasure:
@@ -50,20 +66,23 @@ class UpstreamErasure:
         providers: Providers,
         abandonment: Abandonment,
         disconnection: Disconnection,
+        clock: Clock,
     ) -> None:
         self._database = database
         self._providers = providers
         self._abandonment = abandonment
         self._disconnection = disconnection
+        self._clock = clock
 
     async def run(self, erasure: Erasure, advance: Advance, *, until: float, gives_up: bool) -> Erasure:
         """Work off the step the erasure is at, until the event loop's clock says ``until``.
 
         Returns the erasure with the step done.  Grants that are left then are counted as not revoked or,
-        unless it ``gives_up``, left to whoever goes on: raises :class:`OutOfTime`.  Raises
-        ``VaultUnavailable`` while the KEK is away, with the progress so far written down.
+        unless it ``gives_up``, left to whoever goes on: raises :class:`OutOfTime`, as also for a candidate
+        that somebody else does not give up.  Raises ``VaultUnavailable`` while the KEK is away.  Either way
+        the progress so far is written down.
         """
-        revoked: set[tuple[UUID, str]] = set()
+        batch = _Batch()
         while True:
             async with self._database.tenant(erasure.environment_id, erasure.tenant_id) as transaction:
                 grants = await self._next(transaction, erasure)
@@ -76,13 +95,19 @@ class UpstreamErasure:
                     return replace(erasure, counts=counts)
             if not grants:
                 return erasure
-            outcomes = await self._end_all(grants, erasure, revoked, until)
-            if not gives_up and Upstreamed.FAILED in outcomes and _left(until) <= 0:
-                # Some were cut off.  Those that were ended may be ended once more.
-                raise OutOfTime
-            erasure = await advance(
-                replace(erasure, after=_id(grants[-1]), counts=_counted(erasure.counts, outcomes))
+            together = asyncio.get_running_loop().time() + _TOGETHER_S
+            batch = _Batch(
+                until=min(until, together),
+                is_cut_off=not gives_up and until < together,
+                revoked=batch.revoked,
             )
+            error = await self._end_all(grants, erasure, batch)
+            if error is not None:
+                erasure = await self._leave(erasure, batch)
+                await advance(erasure)
+                raise error
+            counts = _counted(erasure.counts, [outcome for _, outcome in batch.ended])
+            erasure = await advance(replace(erasure, after=_id(grants[-1]), counts=counts))
 
     async def _next(self, transaction: Transaction, erasure: Erasure) -> Sequence[Grant]:
         if erasure.step is ErasureStep.CANDIDATES:
@@ -91,72 +116,92 @@ class UpstreamErasure:
             return await transaction.erasures.live_connections(erasure, limit=_AT_ONCE)
         return await transaction.erasures.live_installations(erasure, limit=_AT_ONCE)
 
+    async def _leave(self, erasure: Erasure, batch: _Batch) -> Erasure:
+        """Count what was ended of a batch that will be looked at again, and see that it is not ended twice:
+        a provider refuses what it has ended."""
+        done = [(grant, outcome) for grant, outcome in batch.ended if outcome is not Upstreamed.FAILED]
+        place, now = (erasure.environment_id, erasure.tenant_id), self._clock.now()
+        async with self._database.tenant(*place) as transaction:
+            for grant, _ in done:
+                if isinstance(grant, Connection):
+                    await transaction.connections.set_status(
+                        *place, _id(grant), status=ConnectionStatus.REVOKED, reason="tenant_erased", at=now
+                    )
+                elif isinstance(grant, Installation):
+                    await transaction.installations.set_status(
+                        *place, _id(grant), status=InstallationStatus.DELETED, reason="tenant_erased", at=now
+                    )
+        # Candidates are gone however it went.
+        done += [each for each in batch.ended if each not in done and isinstance(each[0], ConnectSession)]
+        return replace(erasure, counts=_counted(erasure.counts, [outcome for _, outcome in done]))
+
     async def _end_all(
-        self, grants: Sequence[Grant], erasure: Erasure, revoked: set[tuple[UUID, str]], until: float
-    ) -> list[Upstreamed]:
-        """Grants of one account one after the other, since one call may end them all; others at once."""
-        until = min(until, asyncio.get_running_loop().time() + _TOGETHER_S)
+        self, grants: Sequence[Grant], erasure: Erasure, batch: _Batch
+    ) -> BaseException | None:
+        """Grants of one account one after the other, since one call may end them all; others at once.
+
+        Returns the error that ended some of it, when all has come to an end: nothing goes on behind the back
+        of an erasure that was given back.
+        """
         groups: dict[object, list[Grant]] = defaultdict(list)
         for grant in grants:
             groups[_account(grant) or _id(grant)].append(grant)
         ended = await asyncio.gather(
-            *(self._end_group(group, erasure, revoked, until) for group in groups.values()),
-            return_exceptions=True,
+            *(self._end_group(group, erasure, batch) for group in groups.values()), return_exceptions=True
         )
-        outcomes: list[Upstreamed] = []
-        for group in ended:
-            # Only now: nothing goes on behind the back of an erasure that was given back.
-            if isinstance(group, BaseException):
-                raise group
-            outcomes += group
-        return outcomes
+        return next((each for each in ended if each is not None), None)
 
-    async def _end_group(
-        self,
-        group: Sequence[Grant],
-        erasure: Erasure,
-        revoked: set[tuple[UUID, str]],
-        until: float,
-    ) -> list[Upstreamed]:
-        outcomes = []
+    async def _end_group(self, group: Sequence[Grant], erasure: Erasure, batch: _Batch) -> None:
         for grant in group:
             account = _account(grant)
-            outcome = await self._end(grant, erasure, until, is_revoked=account in revoked)
+            outcome = await self._end(grant, erasure, batch)
             if outcome is not None:
-                outcomes.append(outcome)
+                batch.ended.append((grant, outcome))
             if outcome is Upstreamed.REVOKED and account is not None:
-                revoked.add(account)
-        return outcomes
+                batch.revoked.add(account)
 
     async def _is_shared(self, grant: Grant) -> bool:
         """Whether one revocation ends all authorizations of its account."""
         provider = await self._providers.by_id(grant.environment_id, grant.provider_config_id)
         return provider.side(SideName.CONNECTION).shares_authorization
 
-    async def _end(
-        self, grant: Grant, erasure: Erasure, until: float, *, is_revoked: bool
-    ) -> Upstreamed | None:
-        """``is_revoked``: an authorization of the same account was."""
+    async def _end(self, grant: Grant, erasure: Erasure, batch: _Batch) -> Upstreamed | None:
         try:
-            async with asyncio.timeout(max(_left(until), 0)):
-                if is_revoked and await self._is_shared(grant):
+            async with asyncio.timeout(max(_left(batch.until), 0)):
+                if _account(grant) in batch.revoked and await self._is_shared(grant):
                     return Upstreamed.REVOKED
                 if isinstance(grant, Connection):
                     return (await self._disconnection.revoke(grant))[0]
                 if isinstance(grant, Installation):
                     return (await self._disconnection.uninstall(grant))[0]
-                return await self._abandonment.of_session(
-                    grant, reason="tenant_erased", origin=erasure.origin
-                )
-        except VaultUnavailable:
+                return await self._give_back(grant, erasure, batch.until)
+        except (VaultUnavailable, OutOfTime):
             raise
         except (AuthpipeError, TimeoutError) as error:
+            if batch.is_cut_off and _left(batch.until) <= 0:
+                raise OutOfTime from None
             _log.warning("a grant was not revoked", id=str(_id(grant)), error=type(error).__name__)
         except Exception as error:
             if is_outage(error):
                 raise
             _log.error("a grant was not revoked", id=str(_id(grant)), error=type(error).__name__)
         return Upstreamed.FAILED
+
+    async def _give_back(self, session: ConnectSession, erasure: Erasure, until: float) -> Upstreamed | None:
+        """Somebody else may be giving it back, or may have tried to: the lease of that ends by itself."""
+        place = (session.environment_id, session.tenant_id)
+        while True:
+            outcome = await self._abandonment.of_session(
+                session, reason="tenant_erased", origin=erasure.origin
+            )
+            if outcome is not None:
+                return outcome
+            async with self._database.tenant(*place) as transaction:
+                if await transaction.candidates.of_session(*place, session.session_id) is None:
+                    return None
+            if _left(until) <= _LAST_LOOK_S:
+                raise OutOfTime
+            await asyncio.sleep(_POLL_S)
 
 
 def _left(until: float) -> float:

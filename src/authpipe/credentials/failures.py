@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from authpipe.credentials.incident import close_incident, open_incident
 from authpipe.credentials.limits import NotAsked, ProviderLimits
 from authpipe.credentials.outcome import OUTCOME_UNKNOWN, REVOKED, Refreshed
+from authpipe.credentials.postponements import Postponements
 from authpipe.credentials.schedule import retry_at
 from authpipe.domain.clock import Clock
 from authpipe.domain.connection import Connection, ConnectionStatus, Installation, InstallationStatus
@@ -19,11 +20,12 @@ from authpipe.domain.errors import (
     ProviderUnavailable,
     VaultUnavailable,
 )
-from authpipe.domain.event import ActorKind, Origin, Outcome
+from authpipe.domain.event import ActorKind, Event, Origin, Outcome
 from authpipe.domain.provider_config import ProviderConfig
-from authpipe.events.record import record
+from authpipe.events.record import fact, record
 from authpipe.events.types import EventType
 from authpipe.oauth.failure import RefreshFailure, classify
+from authpipe.store.credentials import Postponement
 from authpipe.store.database import Database
 from authpipe.store.transaction import Transaction
 from authpipe.telemetry.logs import get_logger
@@ -51,6 +53,7 @@ class RefreshJudgement:
         spread: random.Random,
     ) -> None:
         self._database = database
+        self._postponements = Postponements(database)
         self._limits = limits
         self._clock = clock
         self._metrics = metrics
@@ -112,36 +115,14 @@ class RefreshJudgement:
         if failure is RefreshFailure.MISCONFIGURED:
             wish = _OPERATOR_RETRY_S
         until = retry_at(now, credential.refresh_failures, retry_after_s=wish, spread=self._spread)
-        async with self._database.tenant(credential.environment_id, credential.tenant_id) as transaction:
-            postponed = await transaction.credentials.postpone(
-                credential,
-                until=until,
-                error=_word(error),
-                at=now,
-                outcome_unknown=unknown,
-            )
-            if postponed is None:
-                return Refreshed.SUPERSEDED
-            # One event for the first failure of a row, not one per attempt: an outage is not a flood.
-            if postponed.refresh_failures == 1:
-                await record(
-                    transaction,
-                    EventType.CREDENTIAL_REFRESH_FAILED,
-                    environment_id=credential.environment_id,
-                    tenant_id=credential.tenant_id,
-                    object_kind="credential",
-                    object_id=credential.credential_id,
-                    origin=_origin,
-                    at=now,
-                    outcome=Outcome.FAILURE,
-                    data={
-                        "provider": credential.provider,
-                        f"{credential.owner_kind.value}_id": str(credential.owner_id),
-                        "class": failure.value,
-                        "error": _word(error),
-                        "retry_at": until.isoformat(),
-                    },
-                )
+        postponement = Postponement(
+            credential=credential, until=until, at=now, error=_word(error), outcome_unknown=unknown
+        )
+        outcome = await self._postponements.write(
+            postponement, first_failure=_first_failure(postponement, failure)
+        )
+        if outcome is Refreshed.SUPERSEDED:
+            return outcome
         if failure is RefreshFailure.APP_WIDE:
             await open_incident(
                 self._database,
@@ -168,10 +149,30 @@ class RefreshJudgement:
                 detail=error.detail,
             )
         wait = timedelta(seconds=max(error.retry_after_s or 0.0, _NOT_ASKED_RETRY_S))
-        async with self._database.tenant(credential.environment_id, credential.tenant_id) as transaction:
-            until = self._clock.now() + wait * self._spread.uniform(1.0, 1.25)
-            deferred = await transaction.credentials.defer(credential, until=until)
-        return Refreshed.POSTPONED if deferred else Refreshed.SUPERSEDED
+        now = self._clock.now()
+        until = now + wait * self._spread.uniform(1.0, 1.25)
+        return await self._postponements.write(Postponement(credential=credential, until=until, at=now))
+
+
+def _first_failure(postponement: Postponement, failure: RefreshFailure) -> Event:
+    credential = postponement.credential
+    return fact(
+        EventType.CREDENTIAL_REFRESH_FAILED,
+        environment_id=credential.environment_id,
+        tenant_id=credential.tenant_id,
+        object_kind="credential",
+        object_id=credential.credential_id,
+        origin=_origin,
+        at=postponement.at,
+        outcome=Outcome.FAILURE,
+        data={
+            "provider": credential.provider,
+            f"{credential.owner_kind.value}_id": str(credential.owner_id),
+            "class": failure.value,
+            "error": postponement.error,
+            "retry_at": postponement.until.isoformat(),
+        },
+    )
 
 
 async def needs_reauth(

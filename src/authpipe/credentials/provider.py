@@ -134,7 +134,8 @@ class Providers:
 class ProvidersForAWhile:
     """Provider configs, and our clients with their secrets, for as long as one batch is worked on.
 
-    What fails fails for everybody in the batch, and is tried again in the next.
+    What fails fails for everybody in the batch, and is tried again in the next.  A caller that is cancelled
+    while it waits may take the others' answer with it: end the whole batch or none of it.
     """
 
     def __init__(self, providers: Providers) -> None:
@@ -148,8 +149,7 @@ class ProvidersForAWhile:
         task = self._configs.get(place)
         if task is None:
             task = self._configs[place] = asyncio.create_task(self._providers.by_id(*place))
-        # Shielded: one that is cancelled must not take it from the others.
-        return task.result() if task.done() else await asyncio.shield(task)
+        return await task
 
     async def client(self, provider: Provider) -> Client:
         """As :meth:`Providers.client`."""
@@ -157,4 +157,4 @@ class ProvidersForAWhile:
         task = self._clients.get(place)
         if task is None:
             task = self._clients[place] = asyncio.create_task(self._providers.client(provider))
-        return task.result() if task.done() else await asyncio.shield(task)
+        return await task

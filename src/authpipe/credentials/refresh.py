@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable
 from datetime import timedelta
@@ -41,8 +42,13 @@ PREVIOUS_KEPT = timedelta(hours=1)
 _log = get_logger(__name__)
 
 
+#: Asked before a line is made: five of them for every refresh cost more than its encryption.
+_level = logging.getLogger(__name__)
+
+
 def _unobserved(step: Step, credential: StoredCredential) -> None:
-    _log.debug("refresh step", step=step.value, credential_id=str(credential.credential_id))
+    if _level.isEnabledFor(logging.DEBUG):
+        _log.debug("refresh step", step=step.value, credential_id=str(credential.credential_id))
 
 
 class RefreshEngine:

@@ -11,8 +11,9 @@ MINIMUM_MARGIN = timedelta(minutes=5)
 MARGIN_SHARE = 0.10
 #: A short-lived token must not be due from the start: at most this share of its life is margin.
 LARGEST_SHARE = 0.5
-#: Due times are spread by up to this share of the margin to either side.
-JITTER_SHARE = 0.10
+#: Due times are spread over this share of the margin before it.  Tokens of one moment that live an hour are
+#: due within two and a half minutes, those that live a day within an hour.
+SPREAD_SHARE = 0.4
 
 _FIRST_RETRY = timedelta(seconds=5)
 LONGEST_RETRY = timedelta(minutes=15)
@@ -24,9 +25,13 @@ def refresh_margin(lifetime: timedelta) -> timedelta:
 
 
 def refresh_due_at(issued_at: datetime, expires_at: datetime, *, spread: random.Random) -> datetime:
-    """When a worker should refresh a credential issued and expiring at these times."""
-    margin = refresh_margin(max(expires_at - issued_at, timedelta(0)))
-    return expires_at - margin + margin * spread.uniform(-JITTER_SHARE, JITTER_SHARE)
+    """When a worker should refresh a credential issued and expiring at these times.
+
+    At the margin or somewhat before it, but not in the first half of its life: there the margin gives way.
+    """
+    lifetime = max(expires_at - issued_at, timedelta(0))
+    earliest = min(refresh_margin(lifetime) * (1 + SPREAD_SHARE), lifetime * LARGEST_SHARE)
+    return expires_at - earliest * spread.uniform(1 / (1 + SPREAD_SHARE), 1.0)
 
 
 def refetch_at(now: datetime, expires_at: datetime | None, due_at: datetime | None) -> datetime | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 import time
 import uuid
 
@@ -23,7 +23,7 @@ def new_id() -> uuid.UUID:
     milliseconds, rest = divmod(time.time_ns(), 1_000_000)
     fraction = rest * 4096 // 1_000_000
     high = (milliseconds & 0xFFFF_FFFF_FFFF) << 16 | 0x7000 | fraction
-    low = 0b10 << 62 | secrets.randbits(62)
+    low = 0b10 << 62 | int.from_bytes(os.urandom(8), "big") >> 2
     return uuid.UUID(int=high << 64 | low)
 
 

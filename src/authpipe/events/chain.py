@@ -41,9 +41,9 @@ class _Sealed(NamedTuple):
 class AuditChain:
     """Runs in every worker; the head of an environment is locked by one at a time.
 
-    An event is linked within about a second of its commit, once.  A chain whose head is missing, or not what the
-    vault sealed, is left as it is: a new seal would make somebody's changes look like ours.  So is an event that
-    waits and is more than a day older than what the head says is complete.
+    An event is linked within about a second of its commit, once.  A chain whose head is missing, or not what
+    the vault sealed, is left as it is: a new seal would make somebody's changes look like ours.  So is an
+    event that waits and is more than a day older than the moment up to which everything was linked.
     """
 
     def __init__(
@@ -139,9 +139,7 @@ class AuditChain:
             if await chain.lock_head(environment_id) != stored:
                 return 0
             previous = Head(stored.position, stored.hash)
-            taken = await chain.take(
-                environment_id, self._batch, not_before=late_before(stored.complete_at)
-            )
+            taken = await chain.take(environment_id, self._batch, not_before=late_before(stored.complete_at))
             head, linked = await self._link(transaction, environment_id, previous, taken)
             if not linked:
                 return 0

@@ -1,7 +1,7 @@
 """Begins the chain of an environment: a head at position 0, sealed by the vault before anything is linked.
 
-Whoever owns the database can remove a head, and cannot make one.  So a chain is begun with its environment, and
-no process takes a head that is missing for one that was never there.
+Whoever owns the database can remove a head, and cannot make one.  So a chain is begun with its environment,
+and no process takes a head that is missing for one that was never there.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class ChainBeginnings:
     async def begin_late(self, origin: Origin) -> list[UUID]:
         """Begin every chain that has neither head nor link; returns whose.
 
-        For what was there before there were chains, and told by an event of each: anywhere else a missing head
-        means that somebody removed it, and this makes what they left look whole.
+        For what was there before there were chains, and told by an event of each.  Anywhere else a missing
+        head means that somebody removed it, and this makes what they left look whole.
         """
         async with self._database.system() as transaction:
             known = [each.environment_id for each in await transaction.environments.all()]

@@ -12,8 +12,8 @@ from authpipe.vault.context import EncryptionContext
 from authpipe.vault.sealer import Sealer
 from authpipe.vault.vault import Vault
 
-#: How much older an event that waits may be than the moment up to which everything was linked.  The longest
-#: that one is made before it is committed: reads are kept in memory while the database is away, clocks differ.
+#: How much older an event that waits may be than the moment up to which everything was linked: reads are kept
+#: in memory while the database is away from their process alone, transactions take time, clocks differ.
 LATE = timedelta(days=1)
 
 _FIELD = "audit_head"

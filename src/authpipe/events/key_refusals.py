@@ -15,7 +15,7 @@ LISTED = 50
 
 
 class RefusedKey(NamedTuple):
-    """Uses that differ in nothing of this share an event; what the caller can choose freely is no part of it."""
+    """Uses that differ in nothing of this share an event; what a caller chooses freely is no part of it."""
 
     environment_id: UUID
     api_key_id: UUID

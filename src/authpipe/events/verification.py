@@ -203,9 +203,7 @@ class ChainVerification:
             return Broken(fault=Fault.SEAL_WRONG, position=reached.position)
         return None
 
-    async def _unlinked(
-        self, environment_id: UUID, stored: StoredHead | None
-    ) -> tuple[Broken | None, int]:
+    async def _unlinked(self, environment_id: UUID, stored: StoredHead | None) -> tuple[Broken | None, int]:
         bound = None if stored is None else late_before(stored.complete_at)
         after: UUID | None = None
         waiting = 0

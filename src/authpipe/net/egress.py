@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from yarl import URL
@@ -129,6 +130,7 @@ class EgressPolicy:
         return not any(address in network for network in _REFUSED_V4)
 
 
+@lru_cache(maxsize=4096)
 def _parse(host: str) -> IPv4Address | IPv6Address | None:
     try:
         return ip_address(host)

@@ -69,6 +69,6 @@ def write(request: Request) -> WireRequest:
 
 def _reveal(value: Value) -> str:
     text = value.reveal() if isinstance(value, Secret) else value
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         raise InvalidInput("a value of a provider request is not valid Unicode text")
     return text

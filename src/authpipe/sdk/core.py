@@ -140,7 +140,8 @@ class Core:
         """Fetch many credentials in few requests.  Raises where a whole request fails."""
         keys = [key_of(**request) for request in requests]
         now = self.clock.elapsed()
-        cached, errors = 0, {}
+        cached = 0
+        errors: dict[int, AuthpipeError] = {}
         wanted = []
         for index, key in enumerate(keys):
             entry = self.cache.entries.get(key)
@@ -152,8 +153,8 @@ class Core:
             chunk = wanted[begin : begin + BATCH]
             try:
                 results = yield from self._batch([key for _, key in chunk])
-            except InvalidRequest as error:
-                error.field = field_in_whole(error.field, [index for index, _ in chunk])
+            except InvalidRequest as invalid:
+                invalid.field = field_in_whole(invalid.field, [index for index, _ in chunk])
                 raise
             for (index, _), error in zip(chunk, results, strict=True):
                 if error is None:

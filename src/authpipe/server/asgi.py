@@ -27,12 +27,13 @@ def build_application(rooms: Rooms) -> ASGIApp:
     """API and pages over open rooms.  The rooms must stay open while it serves."""
     from authpipe.api.application import build as build_api
     from authpipe.api.rules import check_rules
+    from authpipe.api.short_way import ShortWay
     from authpipe.pages.routes import build as build_pages
 
     application = build_api(api_services(rooms))
     application.router.routes.extend(build_pages(page_services(rooms)))
     check_rules(application.routes)
-    return observed(application, rooms)
+    return observed(ShortWay(application), rooms)
 
 
 def observed(application: ASGIApp, rooms: Rooms) -> ASGIApp:

@@ -84,7 +84,11 @@ def build_connecting(
         database=database,
         vault=vault,
         upstream=UpstreamErasure(
-            database=database, providers=providers, abandonment=abandonment, disconnection=disconnection
+            database=database,
+            providers=providers,
+            abandonment=abandonment,
+            disconnection=disconnection,
+            clock=clock,
         ),
         clock=clock,
     )

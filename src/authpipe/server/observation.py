@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from functools import lru_cache
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -10,7 +12,10 @@ from authpipe.telemetry import traces
 from authpipe.telemetry.logs import get_logger
 from authpipe.telemetry.metrics import Metrics
 
-_log = get_logger("authpipe.access_log")
+_NAME = "authpipe.access_log"
+_log = get_logger(_NAME)
+#: Asked first: to find out through the other that a line is not wanted takes ten times as long.
+_level = logging.getLogger(_NAME)
 
 #: Asked for every few seconds by machines: worth a line only to those who look for it.
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -26,7 +31,10 @@ class Observation:
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
-        self._metrics = metrics
+        # Routes and statuses are few.
+        self._count = lru_cache(maxsize=1024)(
+            lambda route, status: metrics.http_requests.labels(route, str(status))
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,19 +62,21 @@ class Observation:
             await self._app(scope, receive, noting)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
-            self._metrics.http_requests.labels(route, str(status)).inc()
+            self._count(route, status).inc()
             if span is not None:
                 span.answered(route=route, status=status, request_id=request_id)
-            say = _log.debug if route in _QUIET else _log.info
-            say(
-                "request",
-                method=scope["method"],
-                route=route,
-                status=status,
-                duration_ms=round((time.perf_counter() - begun) * 1000, 1),
-                address=scope["client"][0] if scope.get("client") else None,
-                request_id=request_id,
-            )
+            level = logging.DEBUG if route in _QUIET else logging.INFO
+            if _level.isEnabledFor(level):
+                _log.log(
+                    level,
+                    "request",
+                    method=scope["method"],
+                    route=route,
+                    status=status,
+                    duration_ms=round((time.perf_counter() - begun) * 1000, 1),
+                    address=scope["client"][0] if scope.get("client") else None,
+                    request_id=request_id,
+                )
 
 
 def _header(carrier: Message | Scope, name: bytes) -> str | None:

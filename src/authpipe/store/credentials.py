@@ -10,8 +10,6 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import asyncpg
-
 from authpipe.domain.credential import CredentialKind, StoredCredential
 from authpipe.store.records import read
 from authpipe.store.repository import Repository

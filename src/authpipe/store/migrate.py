@@ -23,8 +23,8 @@ from authpipe.store.refusals import CONNECTING_FAILED, refusal
 #: Held while migrating, so that replicas that start together migrate once.  The number is arbitrary.
 _ADVISORY_LOCK = 0x4155_5448_5049_5045 % 2**63
 _OLDEST_POSTGRESQL = 15
-#: Revisions without audit chains.  A migration that comes from one of them leaves chains to be begun, which takes
-#: the vault.
+#: Revisions without audit chains.  A migration that comes from one of them leaves chains to be begun, which
+#: takes the vault.
 BEFORE_CHAINS = (None, "0001")
 
 

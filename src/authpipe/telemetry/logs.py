@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager
-from types import TracebackType
+from collections.abc import Mapping, MutableMapping
+from contextvars import ContextVar
+from types import MappingProxyType, TracebackType
 from typing import Any, TextIO, cast
 
 import structlog
@@ -39,6 +39,8 @@ SERVER_LOG_CONFIG: dict[str, Any] = {
     },
 }
 
+_context: ContextVar[Mapping[str, object]] = ContextVar("log_context", default=MappingProxyType({}))
+
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
@@ -51,7 +53,7 @@ def configure(level: str = "INFO", *, json: bool = True, stream: TextIO | None =
     """
     out = stream if stream is not None else sys.stderr
     chain: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        _add_context,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -98,11 +100,26 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     return cast("structlog.stdlib.BoundLogger", structlog.get_logger(name))
 
 
-@contextmanager
-def log_context(**values: object) -> Iterator[None]:
+class log_context:  # noqa: N801  # used like the functions of contextlib
     """Add fields, such as ``request_id``, to every line logged inside the block and by tasks begun in it."""
-    with structlog.contextvars.bound_contextvars(**values):
-        yield
+
+    # structlog's own bound_contextvars has a variable for each field, which costs a request ten times this.
+    __slots__ = ("_before", "_values")
+
+    def __init__(self, **values: object) -> None:
+        self._values = values
+
+    def __enter__(self) -> None:
+        self._before = _context.set({**_context.get(), **self._values})
+
+    def __exit__(self, *_: object) -> None:
+        _context.reset(self._before)
+
+
+def _add_context(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    for key, value in _context.get().items():
+        event.setdefault(key, value)
+    return event
 
 
 def _without_variables() -> None:

@@ -91,7 +91,7 @@ class Metrics:
         )
         self.audit_refusals = Counter(
             "authpipe_audit_refusals",
-            "Times a chain was not continued: its head is not what the vault sealed, or an event comes too late.",
+            "Times a chain was not continued: its head is not what the vault sealed, or an event is too old.",
             registry=self.registry,
         )
         self.audit_oldest_waiting = Gauge(

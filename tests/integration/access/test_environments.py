@@ -5,12 +5,17 @@ from __future__ import annotations
 import pytest
 
 from authpipe.access.environments import Environments
+from authpipe.domain.clock import ManualClock
 from authpipe.domain.connect_session import ReturnMode
 from authpipe.domain.environment import Environment, EnvironmentKind
 from authpipe.domain.errors import Conflict, InvalidInput, NotFound
 from authpipe.domain.event import Origin
 from authpipe.domain.identifiers import new_id
+from authpipe.events.chain import AuditChain
+from authpipe.events.verification import ChainVerification
 from authpipe.store.database import Database
+from authpipe.telemetry.metrics import Metrics
+from authpipe.vault.vault import Vault
 
 PRODUCTION = EnvironmentKind.PRODUCTION
 
@@ -47,6 +52,19 @@ async def test_a_name_is_taken_once(environments: Environments, origin: Origin) 
     with pytest.raises(Conflict) as refused:
         await environments.create(name, kind=PRODUCTION, origin=origin)
     assert refused.value.code == "environment_exists"
+
+
+async def test_an_environment_is_made_with_the_beginning_of_its_chain(
+    environments: Environments, database: Database, vault: Vault, clock: ManualClock, origin: Origin
+) -> None:
+    """So that a missing one was removed; its own creation is the first link."""
+    made = await environments.create("chained", kind=PRODUCTION, origin=origin)
+    verification = ChainVerification(database, vault)
+    before = await verification.verify(made.environment_id)
+    assert (before.is_intact, before.sealed, before.checked, before.waiting) == (True, True, 0, 1)
+    assert await AuditChain(database=database, vault=vault, clock=clock, metrics=Metrics()).extend() == 1
+    after = await verification.verify(made.environment_id)
+    assert (after.is_intact, after.checked, after.waiting) == (True, 1, 0)
 
 
 @pytest.mark.parametrize("name", ["", "A", "a b", "-a", "a-", "a" * 64, "é"])

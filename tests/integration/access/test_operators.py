@@ -97,7 +97,7 @@ async def test_what_was_done_is_recorded(signing_in: SigningIn, database: Databa
 async def test_the_last_owner_stays(signing_in: SigningIn) -> None:
     """Neither disabled nor made less, while no other owner can sign in."""
     ada = await add(signing_in)
-    grace = await add(signing_in, "grace@example.com", password=None)
+    grace = await add(signing_in, "grace@example.com")
     await signing_in.operators.disable(grace.operator_id, origin=COMMAND_LINE)
     with pytest.raises(Conflict, match="last owner"):
         await signing_in.operators.disable(ada.operator_id, origin=COMMAND_LINE)
@@ -112,9 +112,24 @@ async def test_the_last_owner_stays(signing_in: SigningIn) -> None:
     await signing_in.operators.disable(ada.operator_id, origin=COMMAND_LINE)
 
 
+async def test_an_owner_without_a_way_to_sign_in_is_no_other_owner(
+    signing_in: SigningIn, database: Database
+) -> None:
+    """Only a password or an account at the OpenID provider makes them one."""
+    ada = await add(signing_in)
+    grace = await add(signing_in, "grace@example.com", password=None)
+    with pytest.raises(Conflict, match="last owner"):
+        await signing_in.operators.disable(ada.operator_id, origin=COMMAND_LINE)
+    async with database.system() as transaction:
+        await transaction.operators.bind(
+            grace.operator_id, issuer="https://id.example.com", subject="grace", at=grace.created_at
+        )
+    await signing_in.operators.disable(ada.operator_id, origin=COMMAND_LINE)
+
+
 async def test_two_owners_cannot_remove_one_another_at_once(signing_in: SigningIn) -> None:
     """Whoever comes second finds themselves the last."""
-    owners = [await add(signing_in, f"{name}@example.com", password=None) for name in ("ada", "grace")]
+    owners = [await add(signing_in, f"{name}@example.com") for name in ("ada", "grace")]
     for _ in range(5):
         ends = [signing_in.operators.disable(each.operator_id, origin=COMMAND_LINE) for each in owners]
         results = await asyncio.gather(*ends, return_exceptions=True)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from argon2 import PasswordHasher
 
 from authpipe.access.operator_tokens import new_token
+from authpipe.access.passwords import Passwords, Verdict
+from authpipe.access.sign_in import PasswordSignIn
 from authpipe.access.sign_in_limits import TRIES, WINDOW
 from authpipe.access.sign_in_refused import SignInReason, SignInRefused
 from authpipe.domain.access import OperatorRole
@@ -149,6 +153,82 @@ async def test_one_place_can_try_a_number_of_times(signing_in: SigningIn, clock:
     assert await _refused(signing_in) is SignInReason.LIMITED
     assert await sign_in(signing_in, address="192.0.2.1")
     clock.advance(WINDOW)
+    assert await sign_in(signing_in)
+
+
+async def test_an_ipv6_site_can_try_a_number_of_times(signing_in: SigningIn, database: Database) -> None:
+    """From however many of its networks; what did not fail does not count for it either."""
+    await add(signing_in)
+    site = "2001:db8:1::/48"
+    async with database.system() as transaction:
+        now = signing_in.operators.clock.now()
+        for _ in range(5 * TRIES - 1):
+            await transaction.sign_in_sources.count(site, now=now, ends_at=now + WINDOW)
+    await sign_in(signing_in, address="2001:db8:1:1::1")
+    assert (
+        await _refused(signing_in, "ada@example.com", WRONG, address="2001:db8:1:2::1") is SignInReason.WRONG
+    )
+    assert await _refused(signing_in, address="2001:db8:1:3::1") is SignInReason.LIMITED
+    assert await sign_in(signing_in, address="2001:db8:2:1::1")
+
+
+class _Busy(Passwords):
+    """Too many wait, after a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.answers = asyncio.Event(), asyncio.Event()
+
+    async def verify(self, stored: str | None, password: Secret) -> Verdict:
+        """Say so when told to."""
+        self.asked.set()
+        await self.answers.wait()
+        raise SignInRefused(SignInReason.BUSY, "busy")
+
+
+@pytest.fixture
+def elsewhere(signing_in: SigningIn) -> Iterator[SigningIn]:
+    """Another replica, which compares nothing."""
+    passwords = _Busy()
+    password = PasswordSignIn(
+        database=signing_in.operators.database,
+        passwords=passwords,
+        operators=signing_in.operators,
+        sessions=signing_in.sessions,
+        clock=signing_in.operators.clock,
+    )
+    yield replace(signing_in, password=password)
+    passwords.close()
+
+
+async def test_a_try_that_was_not_compared_takes_back_its_own_failure_alone(
+    signing_in: SigningIn, elsewhere: SigningIn, clock: ManualClock
+) -> None:
+    """What others failed meanwhile stays counted, and so does the lock that followed."""
+    await add(signing_in)
+    passwords = elsewhere.password._passwords
+    assert isinstance(passwords, _Busy)
+    busy = asyncio.create_task(_refused(elsewhere, "ada@example.com", WRONG, address="192.0.2.1"))
+    await passwords.asked.wait()
+    for number in range(4):
+        await _refused(signing_in, "ada@example.com", WRONG, address=f"198.51.100.{number}")
+    passwords.answers.set()
+    assert await busy is SignInReason.BUSY
+    ada = await signing_in.operators.by_email("ada@example.com")
+    assert (ada.failed_sign_ins, ada.locked_until) == (4, clock.now() + timedelta(minutes=1))
+
+
+async def test_a_try_that_was_not_compared_locks_nobody(signing_in: SigningIn, elsewhere: SigningIn) -> None:
+    """The fifth failure makes a lock, and takes it back when it was none."""
+    await add(signing_in)
+    for number in range(4):
+        await _refused(signing_in, "ada@example.com", WRONG, address=f"198.51.100.{number}")
+    passwords = elsewhere.password._passwords
+    assert isinstance(passwords, _Busy)
+    passwords.answers.set()
+    assert await _refused(elsewhere, address="192.0.2.1") is SignInReason.BUSY
+    ada = await signing_in.operators.by_email("ada@example.com")
+    assert (ada.failed_sign_ins, ada.locked_until) == (4, None)
     assert await sign_in(signing_in)
 
 

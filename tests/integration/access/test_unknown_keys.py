@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
 
+from authpipe.access import authentication
 from authpipe.access.authentication import Authenticator
 from authpipe.access.key_text import new_key
+from authpipe.access.lookup_limits import Allowance, LookupLimits
+from authpipe.access.refusals import Refusals
 from authpipe.credentials.changes import Changes
-from authpipe.domain.clock import ManualClock
+from authpipe.domain.clock import ManualClock, SystemClock
 from authpipe.domain.environment import ApiKey
 from authpipe.domain.errors import AuthpipeError, RateLimited, Unauthenticated
 from authpipe.domain.secret import Secret
@@ -37,6 +41,35 @@ async def outcome(authenticator: Authenticator, text: Secret | None, source: str
 
 async def flood(authenticator: Authenticator, source: str = HERE, number: int = 100) -> list[str]:
     return await asyncio.gather(*(outcome(authenticator, new_key(), source) for _ in range(number)))
+
+
+@pytest.fixture
+def limits() -> LookupLimits:
+    """Of a process that has one unknown key looked up at once, and then twenty a second."""
+    return LookupLimits(SystemClock(), per_process=Allowance(burst=1, per_second=20.0))
+
+
+@pytest.fixture
+async def crowded(
+    counting: CountingDatabase,
+    listening: Changes,
+    clock: ManualClock,
+    metrics: Metrics,
+    limits: LookupLimits,
+) -> AsyncIterator[Authenticator]:
+    made = Authenticator(
+        database=counting, changes=listening, clock=clock, refusals=Refusals(metrics), limits=limits
+    )
+    listening.start()
+    await asyncio.wait_for(listening.listening(), 10)
+    yield made
+    await made.close()
+
+
+def charge(limits: LookupLimits, number: int) -> None:
+    """So many fruitless lookups from everywhere."""
+    for each in range(number):
+        limits.charge(f"192.0.2.{each}")
 
 
 async def test_a_flood_of_invented_keys_is_cut_off(
@@ -82,19 +115,66 @@ async def test_a_good_key_that_is_known_is_never_cut_off(
 ) -> None:
     """Not from the same address, not when it must be looked up again, and not when everything must be."""
     assert await outcome(authenticator, key[1]) == "ok"
-    for number in range(30):
-        await flood(authenticator, f"203.0.113.{number}", 30)
-    assert await outcome(authenticator, new_key(), THERE) == "rate_limited"
+    await flood(authenticator)
+    assert await outcome(authenticator, new_key()) == "rate_limited"
     assert await outcome(authenticator, key[1]) == "ok"
     before = counting.lookups
     authenticator._known.forget_all()  # what a lost connection causes
     assert await outcome(authenticator, key[1]) == "ok"
     assert counting.lookups == before + 1
-    assert await outcome(authenticator, new_key(), THERE) == "rate_limited"
+    assert await outcome(authenticator, new_key()) == "rate_limited"
     clock.advance(timedelta(seconds=61))
-    for number in range(30):
-        await flood(authenticator, f"203.0.113.{number}", 30)
+    await flood(authenticator)
     assert await outcome(authenticator, key[1]) == "ok"
+
+
+async def test_nobody_locks_out_keys_that_are_not_known_yet(
+    authenticator: Authenticator, key: tuple[ApiKey, Secret], clock: ManualClock
+) -> None:
+    """After a restart that is every key: a site with a /48 sends all it can, and elsewhere nobody notices."""
+    answers = []
+    for number in range(600):
+        answers.append(await outcome(authenticator, new_key(), f"2001:db8:1:{number:x}::1"))
+    assert answers.count("unauthenticated") == 100
+    assert await outcome(authenticator, key[1], THERE) == "ok"
+
+
+async def test_a_flood_from_everywhere_makes_unknown_keys_wait(
+    crowded: Authenticator, limits: LookupLimits, key: tuple[ApiKey, Secret]
+) -> None:
+    """A good one is late, and let in."""
+    charge(limits, 5)
+    began = time.monotonic()
+    assert await outcome(crowded, key[1]) == "ok"
+    assert 0.2 < time.monotonic() - began < 1
+
+
+async def test_nobody_waits_for_longer_than_a_second(
+    crowded: Authenticator, limits: LookupLimits, key: tuple[ApiKey, Secret]
+) -> None:
+    """Then the answer is to come back; a key that was good before waits for nothing of that."""
+    assert await outcome(crowded, key[1]) == "ok"
+    charge(limits, 200)
+    crowded._known.forget_all()
+    began = time.monotonic()
+    unknown = asyncio.gather(*(outcome(crowded, new_key(), f"203.0.113.{number}") for number in range(20)))
+    await asyncio.sleep(0)
+    assert await outcome(crowded, key[1]) == "ok"
+    assert time.monotonic() - began < 0.8
+    assert set(await unknown) == {"rate_limited"}
+    assert 0.9 < time.monotonic() - began < 3
+
+
+async def test_no_more_wait_than_will_be_looked_up(
+    crowded: Authenticator, limits: LookupLimits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are told at once."""
+    monkeypatch.setattr(authentication, "_MOST_WAITING", 5)
+    charge(limits, 200)
+    tries = [asyncio.create_task(outcome(crowded, new_key(), f"203.0.113.{number}")) for number in range(20)]
+    await asyncio.sleep(0.2)
+    assert sum(each.done() for each in tries) == 15
+    assert set(await asyncio.gather(*tries)) == {"rate_limited"}
 
 
 async def test_good_keys_cost_no_allowance(

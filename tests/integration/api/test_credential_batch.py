@@ -161,12 +161,13 @@ async def test_every_read_of_a_batch_is_on_record(api: Api) -> None:
     await batch(api, wanted(1), wanted(2), headers={"X-Request-Id": "req-batch"})
     await batch(api, wanted(1), key=restricted)
     await api.rooms.credential_reads.flush()
-    given, missing, forbidden = (await api.events("credential.read"))[::-1]
+    given, missing = (await api.events("credential.read"))[::-1]
+    (forbidden,) = await api.events("api_key.refused")
     assert (given["object_id"], given["outcome"]) == (str(stored.credential.credential_id), "success")
     assert given["request_id"] == missing["request_id"] == "req-batch"
     assert (missing["outcome"], missing["data"]["code"]) == ("failure", "not_connected")
-    assert (forbidden["tenant_id"], forbidden["object_id"]) == (None, "org_acme")
-    assert forbidden["data"]["code"] == "forbidden"
+    assert (forbidden["tenant_id"], forbidden["data"]["reason"]) == (None, "tenant")
+    assert [each["tenant_id"] for each in forbidden["data"]["requests"]] == ["org_acme"]
     assert stored.issued.access_token not in str([given, missing, forbidden])
 
 

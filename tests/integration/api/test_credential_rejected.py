@@ -73,9 +73,12 @@ async def test_who_may_not_read_may_not_report(api: Api) -> None:
     is_problem(await api.post(path_of(stored), own, key=restricted), 404, "not_found")
     assert api.scene.refreshes() == []
     await api.rooms.credential_reads.flush()
-    (event,) = await api.events("credential.read")
-    assert (event["tenant_id"], event["object_kind"], event["object_id"]) == (None, "tenant", "org_acme")
-    assert event["data"]["code"] == "forbidden"
+    assert await api.events("credential.read") == []
+    by_role, by_tenant = (await api.events("api_key.refused"))[::-1]
+    assert (by_role["data"]["reason"], by_tenant["data"]["reason"]) == ("role", "tenant")
+    (request,) = by_tenant["data"]["requests"]
+    assert request["route"] == "POST /v1/credentials/{credential_id}/rejected"
+    assert request["tenant_id"] == "org_acme"
 
 
 async def test_a_report_is_a_read_on_record(api: Api) -> None:

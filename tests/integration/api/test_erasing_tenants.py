@@ -6,8 +6,11 @@ import json
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from authpipe.api import tenants
 from authpipe.api.idempotency import Idempotency
-from authpipe.connect.erase import UNHURRIED
+from authpipe.connect.erase import REQUEST, UNHURRIED, Patience
 from authpipe.domain.access import ApiKeyRole
 from authpipe.domain.event import ActorKind, Origin
 from authpipe.domain.secret import Secret
@@ -121,8 +124,21 @@ async def test_an_answer_that_comes_after_the_erasure_is_not_remembered(api: Api
     assert await left_of(dsns.superuser, api.environment_id, "org_acme") == {}
 
 
-async def test_a_slow_provider_does_not_hold_the_answer_up(api: Api) -> None:
-    """The time for providers is bounded; what they did not confirm is counted."""
+async def test_a_slow_provider_does_not_hold_the_answer_up(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The work goes on in the worker, which waits for the provider for longer."""
+    assert (REQUEST.upstream_s, REQUEST.total_s) == (15, 25)
+    monkeypatch.setattr(tenants, "REQUEST", Patience(upstream_s=0.5, total_s=25))
+    await api.scene.connected(await api.scene.config("discord"))
+    api.sandbox.state.faults.add(FaultOrder("hang", path_contains="revoke", times=1))
+    is_problem(await api.call("DELETE", PATH), 409, "tenant_erasing")
+    certificate = await api.rooms.connecting.tenant_erasure.resume()
+    assert certificate is not None
+    assert (certificate.counts.not_revoked, certificate.counts.connections) == (0, 1)
+    is_problem(await api.get(PATH), 404, "not_found")
+
+
+async def test_what_a_provider_does_not_confirm_is_counted(api: Api) -> None:
+    """It stops nothing."""
     scene = api.scene
     config = await scene.config("discord")
     await scene.connected(config)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
+from authpipe.domain.access import ApiKeyRole
 from support.problems import is_invalid, is_problem
 
 if TYPE_CHECKING:
@@ -140,3 +141,16 @@ async def test_other_methods_take_no_notice_of_it(api: Api) -> None:
     for name in ("one", "two"):
         answer = await api.call("PUT", "/v1/tenants/org_b", json={"name": name}, **keyed("k1"))
         assert answer.json()["name"] == name
+
+
+async def test_that_a_key_may_not_is_not_remembered(api: Api, dsns: Dsns) -> None:
+    """It did no work, and each would be a row of whatever size for a day."""
+    viewer = await api.new_key(api.environment_id, role=ApiKeyRole.VIEWER)
+    for number in range(3):
+        answer = await api.post("/v1/api-keys", {"name": "x"}, key=viewer, **keyed(f"k{number}"))
+        is_problem(answer, 403, "forbidden")
+    connection = await asyncpg.connect(dsns.superuser)
+    try:
+        assert await connection.fetchval("SELECT count(*) FROM idempotency_keys") == 0
+    finally:
+        await connection.close()

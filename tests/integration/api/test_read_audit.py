@@ -74,23 +74,46 @@ async def test_what_was_refused_is_recorded_too(api: Api) -> None:
     assert second["source_address"] == "127.0.0.1"
 
 
-async def test_a_key_that_may_not_read_is_on_record(api: Api) -> None:
-    """By its role, or confined to another tenant: then outside the tenant that it asked about."""
+async def test_a_key_that_may_not_is_on_record(api: Api) -> None:
+    """By its role, or as it is another tenant's; on any route, and outside the tenant that was named."""
     viewer = await api.new_key(api.environment_id, role=ApiKeyRole.VIEWER)
     elsewhere = await api.new_key(api.environment_id, role=ApiKeyRole.SERVER, tenant_id="org_other")
     for key in (viewer, elsewhere):
         is_problem(await api.get("/v1/credentials", params=WANTED, key=key), 403, "forbidden")
-    first, second = await reads(api)
-    for event in (first, second):
-        assert (event["outcome"], event["data"]["code"]) == ("failure", "forbidden")
-        assert event["source_address"] == "127.0.0.1"
-        assert event["request_id"]
-    assert (first["tenant_id"], first["object_kind"], first["object_id"]) == (
-        "org_acme",
-        "provider",
-        "discord",
-    )
-    assert (second["tenant_id"], second["object_kind"], second["object_id"]) == (None, "tenant", "org_acme")
+    is_problem(await api.post("/v1/api-keys", {"name": "x"}, key=viewer), 403, "forbidden")
+    assert await reads(api) == []
+    by_role, by_tenant = sorted(await api.events("api_key.refused"), key=lambda each: each["data"]["reason"])
+    known = {each["role"]: each["id"] for each in (await api.get("/v1/api-keys")).json()["data"]}
+    for event, role in ((by_role, "viewer"), (by_tenant, "server")):
+        assert (event["tenant_id"], event["outcome"], event["source_address"]) == (
+            None,
+            "failure",
+            "127.0.0.1",
+        )
+        assert (event["object_kind"], event["object_id"]) == ("api_key", known[role])
+        assert event["actor"] == {"kind": "api_key", "id": known[role]}
+    assert (by_role["data"]["reason"], by_role["data"]["count"], by_role["request_id"]) == ("role", 2, None)
+    assert [each["route"] for each in by_role["data"]["requests"]] == [
+        "GET /v1/credentials",
+        "POST /v1/api-keys",
+    ]
+    (request,) = by_tenant["data"]["requests"]
+    assert (by_tenant["data"]["reason"], request["tenant_id"]) == ("tenant", "org_acme")
+    assert request["request_id"] == by_tenant["request_id"]
+
+
+async def test_a_key_that_is_refused_adds_no_event_for_each_thing_it_names(api: Api) -> None:
+    """Else a key that may do nothing could fill the disk: one for each key and reason in each second."""
+    viewer = await api.new_key(api.environment_id, role=ApiKeyRole.VIEWER)
+    elsewhere = await api.new_key(api.environment_id, role=ApiKeyRole.SERVER, tenant_id="org_other")
+    for number in range(60):
+        named = WANTED | {"user_id": f"user_{number}", "tenant_id": f"org_{number}"}
+        await api.get("/v1/credentials", params=named, key=viewer)
+        await api.get("/v1/credentials", params=named, key=elsewhere)
+    assert await reads(api) == []
+    events = await api.events("api_key.refused")
+    assert sum(each["data"]["count"] for each in events) == 120
+    assert len(events) < 20
 
 
 async def test_what_names_nothing_is_no_read(api: Api) -> None:

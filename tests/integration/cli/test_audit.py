@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -28,11 +29,24 @@ def tamper(cli: Cli, statement: str) -> None:
     asyncio.run(run())
 
 
+def link(cli: Cli) -> None:
+    """A worker, for as long as something waits."""
+    with cli.running("worker"):
+        deadline = time.monotonic() + 30
+        while any(each["waiting"] for each in cli("audit", "verify", "--all", "--json").json["data"]):
+            assert time.monotonic() < deadline
+
+
 def test_a_chain_is_verified_exported_and_found_broken(cli: Cli, tmp_path: Path) -> None:
     """From intact to broken and back; the exit code tells, and the line says where."""
     cli.ok("environments", "create", "audited")
     for number in range(3):
         cli.ok("environments", "update", "audited", "--add-return-url", f"http://localhost:{3000 + number}/")
+    # Whoever verifies seals nothing.
+    ran = cli.ok("audit", "verify", "-e", "audited")
+    assert ran.out.startswith("audited: intact, 0 events, head 0:")
+    assert ran.out.endswith("4 wait for a worker to link them\n")
+    link(cli)
     ran = cli.ok("audit", "verify", "-e", "audited")
     assert ran.out.startswith("audited: intact, 4 events, head 4:")
     head = ran.out.split("head ")[1].strip()
@@ -73,6 +87,62 @@ def test_a_chain_is_verified_exported_and_found_broken(cli: Cli, tmp_path: Path)
     assert verdicts["audited"]["broken"]["position"] == 2
     tamper(cli, change.format("NULL"))
     cli.ok("audit", "verify", "--all")
+
+
+def test_history_made_anew_is_not_sealed_by_looking_at_it(cli: Cli) -> None:
+    """Nor by asking for what is begun with an environment: that is refused where links are left."""
+    cli.ok("environments", "create", "rewritten")
+    link(cli)
+    place = "(SELECT environment_id FROM environments WHERE name = 'rewritten')"
+    tamper(cli, f"CREATE TABLE kept AS SELECT * FROM audit_heads WHERE environment_id = {place}")
+    tamper(cli, f"DELETE FROM audit_heads WHERE environment_id = {place}")
+    for _ in range(2):
+        ran = cli("audit", "verify", "-e", "rewritten")
+        assert (ran.code, "(head_missing)" in ran.out) == (1, True)
+        cli.ok("audit", "export", "-e", "rewritten")
+        assert cli.ok("audit", "begin").out == "every chain has begun: nothing to do\n"
+    tamper(cli, "INSERT INTO audit_heads SELECT * FROM kept")
+    cli.ok("audit", "verify", "-e", "rewritten")
+
+
+def test_chains_are_begun_on_request(cli: Cli) -> None:
+    """Those that a migration without the KEK left."""
+    cli.ok("environments", "create", "late")
+    place = "(SELECT environment_id FROM environments WHERE name = 'late')"
+    tamper(cli, f"DELETE FROM audit_heads WHERE environment_id = {place}")
+    (begun,) = cli.ok("audit", "begin", "--json").json["data"]
+    assert begun["name"] == "late"
+    cli.ok("audit", "verify", "-e", "late")
+
+
+def test_a_migration_begins_the_chains_where_the_kek_is(fresh: Cli) -> None:
+    """And says what is left to do where it is not."""
+    ran = fresh.ok("migrate")
+    assert "run authpipe audit begin where the KEK is" in ran.complaint
+    fresh.ok("init")
+    assert fresh("audit", "verify", "--workspace").code == 1
+    assert fresh.ok("audit", "begin").out.startswith("workspace: begun")
+    fresh.ok("audit", "verify", "--all")
+
+
+def test_an_export_is_private_wherever_it_is_written(cli: Cli, tmp_path: Path) -> None:
+    """Over a file everybody can read, which somebody may hold open, and through no link somebody has laid."""
+    there = tmp_path / "there"
+    there.write_text("old")
+    there.chmod(0o644)
+    with there.open() as held:
+        cli.ok("audit", "export", "--output", str(there))
+        assert held.read() == "old"
+    assert there.stat().st_mode & 0o777 == 0o600
+    assert there.read_text().startswith('{"object":"audit_export"')
+    laid = tmp_path / "laid"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("kept")
+    laid.symlink_to(elsewhere)
+    ran = cli("audit", "export", "--output", str(laid))
+    assert (ran.code, "no regular file" in ran.complaint) == (1, True)
+    assert elsewhere.read_text() == "kept"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["elsewhere", "laid", "there"]
 
 
 def test_events_are_listed(cli: Cli) -> None:

@@ -11,11 +11,14 @@ import asyncpg
 import pytest
 
 from authpipe.connect import erase
+from authpipe.connect.disconnect import Disconnection
 from authpipe.connect.erase import UNHURRIED, Patience
+from authpipe.connect.erase_upstream import UpstreamErasure
 from authpipe.credentials.contexts import secret_context
 from authpipe.domain.access import ApiKeyRole
+from authpipe.domain.connection import Connection
 from authpipe.domain.erasure import Erasure, ErasureCertificate, ErasureCounts, ErasureStep
-from authpipe.domain.errors import Conflict, NotFound, Unauthenticated, VaultError
+from authpipe.domain.errors import ConfigurationError, Conflict, NotFound, Unauthenticated, VaultError
 from authpipe.domain.event import ActorKind, Origin
 from authpipe.sandbox import seeds
 from authpipe.sandbox.faults import FaultOrder
@@ -271,6 +274,68 @@ async def test_a_request_does_not_wait_for_the_end_of_a_large_tenant(
     certificate = await hosted.rooms.connecting.tenant_erasure.resume()
     assert certificate is not None
     assert certificate.counts.revoked_upstream == 1
+
+
+async def test_a_request_gives_no_grant_up_for_want_of_time(
+    hosted: Hosted, connect: Connect, dsns: Dsns
+) -> None:
+    """What providers did not answer in time is left to the worker, which has more of it."""
+    await connect()
+    await connect("dialpad")
+    hosted.sandbox.state.faults.add(FaultOrder("hang", path_contains="revoke", times=1))
+    for upstream_s in (0.5, 0.0):
+        with pytest.raises(Conflict, match="a worker goes on") as refused:
+            await erased(hosted, patience=Patience(upstream_s=upstream_s, total_s=25))
+        assert refused.value.code == "tenant_erasing"
+        assert "data_keys" in await left_of(dsns.superuser, hosted.scene.environment_id, "org_acme")
+    certificate = await hosted.rooms.connecting.tenant_erasure.resume()
+    assert certificate is not None
+    assert (certificate.counts.revoked_upstream, certificate.counts.not_revoked) == (2, 0)
+    assert alive(hosted) == alive(hosted, "dialpad") == []
+
+
+async def test_an_erasure_that_cannot_go_on_keeps_no_other_waiting(
+    hosted: Hosted, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is put off for a minute; whoever asks for it by name need not wait."""
+    for tenant_id, who in (("org_acme", "ada"), ("org_other", "grace")):
+        await connect(tenant_id=tenant_id, who=who)
+        await begin_erasure(hosted.rooms.database, hosted.clock, hosted.scene.environment_id, tenant_id)
+        hosted.clock.advance(timedelta(seconds=1))
+    resume = hosted.rooms.connecting.tenant_erasure.resume
+    revoke, tried = Disconnection.revoke, []
+
+    async def broken(self: Disconnection, connection: Connection) -> Any:
+        tried.append(connection.tenant_id)
+        if connection.tenant_id == "org_acme":
+            raise OSError("from below")
+        return await revoke(self, connection)
+
+    monkeypatch.setattr(Disconnection, "revoke", broken)
+    certificate = await resume()
+    assert certificate is not None
+    assert certificate.tenant_id == "org_other"
+    assert await resume() is None
+    hosted.clock.advance(timedelta(seconds=61))
+    assert await resume() is None
+    assert tried == ["org_acme", "org_other", "org_acme"]
+    monkeypatch.undo()
+    assert (await erased(hosted)).counts.revoked_upstream == 1
+
+
+async def test_what_cannot_be_told_of_one_grant_stops_nothing(
+    hosted: Hosted, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is counted like any other failure."""
+    for user in ("user_1", "user_2"):
+        await connect("dialpad", user_id=user)
+
+    async def broken(*_: object) -> bool:
+        raise ConfigurationError("gone")
+
+    monkeypatch.setattr(UpstreamErasure, "_is_shared", broken)
+    counts = (await erased(hosted)).counts
+    assert (counts.revoked_upstream, counts.not_revoked) == (1, 1)
 
 
 async def test_rows_go_in_batches(

@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,8 @@ async def test_an_export_holds_every_column_and_verifies(audited: Audited) -> No
     head = await audited.head()
     assert (last["records"], last["position"], last["hash"]) == (5, 5, head.hash.hex())
     seal = base64.b64decode(last["head"]["seal"])
-    assert await HeadSeals(audited.vault).holds(audited.environment_id, head, seal)
+    complete_at = datetime.fromisoformat(last["head"]["complete_at"])
+    assert await HeadSeals(audited.vault).holds(audited.environment_id, head, complete_at, seal)
 
 
 @pytest.mark.parametrize("field", FIELDS)

@@ -13,6 +13,7 @@ import structlog
 from authpipe.domain.event import ActorKind, Event, Origin, Outcome
 from authpipe.domain.identifiers import new_id
 from authpipe.events.credential_reads import READS_PER_EVENT, CredentialReads
+from authpipe.events.key_refusals import LISTED
 from authpipe.store.database import Database
 from authpipe.telemetry.metrics import Metrics
 from support.postgres import Server
@@ -90,6 +91,36 @@ async def test_an_event_lists_so_many_reads_and_no_more(reads: CredentialReads, 
     assert (third.data["count"], third.origin.request_id) == (1, f"req-{2 * READS_PER_EVENT}")
     listed = [each["request_id"] for event in (first, second) for each in event.data["reads"]]
     assert listed == [f"req-{number}" for number in range(2 * READS_PER_EVENT)]
+
+
+async def test_refusals_of_a_key_are_counted_and_so_many_are_listed(
+    reads: CredentialReads, audited: Audited
+) -> None:
+    """Whatever was asked for; another key, reason or address has an event of its own."""
+
+    def refuse(number: int, **changed: Any) -> None:
+        told: dict[str, Any] = {"reason": "role", "api_key_id": UUID(int=1), "source_address": "192.0.2.7"}
+        told |= changed
+        address = told.pop("source_address")
+        reads.note_refusal(
+            audited.environment_id,
+            route=f"GET /v1/{number}",
+            tenant_id=f"org_{number}",
+            origin=Origin(actor_kind=ActorKind.API_KEY, request_id=f"req-{number}", source_address=address),
+            **told,
+        )
+
+    for number in range(LISTED + 5):
+        refuse(number)
+    refuse(1, reason="tenant")
+    refuse(1, api_key_id=UUID(int=2))
+    refuse(1, source_address="192.0.2.8")
+    await reads.flush()
+    assert reads._held == 0
+    first, *others = await recorded(audited)
+    assert (first.type, first.data["count"], first.tenant_id) == ("api_key.refused", LISTED + 5, None)
+    assert [each["tenant_id"] for each in first.data["requests"]] == [f"org_{each}" for each in range(LISTED)]
+    assert [each.data["count"] for each in others] == [1, 1, 1]
 
 
 async def test_nothing_is_written_while_it_is_noted(audited: Audited) -> None:

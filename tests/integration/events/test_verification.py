@@ -233,7 +233,10 @@ async def test_going_on_after_a_rewrite_does_not_hide_it(audited: Audited) -> No
 async def test_a_head_is_checked_against_the_links(audited: Audited) -> None:
     """Missing, too low, too high, of another hash, without a seal: each is told apart."""
     await audited.linked(4)
-    stored = await audited.superuser.fetchrow("SELECT position, hash, seal FROM audit_heads")
+    only = f"WHERE environment_id = '{audited.environment_id}'"
+    stored = await audited.superuser.fetchrow(
+        f"SELECT position, hash, seal, complete_at FROM audit_heads {only}"
+    )
     assert stored is not None
     for change, fault, position in (
         ("position = 3", Fault.HEAD_DIFFERS, 3),
@@ -242,19 +245,27 @@ async def test_a_head_is_checked_against_the_links(audited: Audited) -> None:
         ("seal = NULL", Fault.SEAL_MISSING, 4),
         ("seal = set_byte(seal, 40, get_byte(seal, 40) # 1)", Fault.SEAL_WRONG, 4),
         ("seal = 'x'", Fault.SEAL_WRONG, 4),
+        ("complete_at = complete_at - interval '1 microsecond'", Fault.SEAL_WRONG, 4),
+        ("complete_at = NULL", Fault.SEAL_WRONG, 4),
     ):
-        await audited.superuser.execute(f"UPDATE audit_heads SET {change}")
+        await audited.superuser.execute(f"UPDATE audit_heads SET {change} {only}")
         assert (await audited.verify()).broken == Broken(fault=fault, position=position), change
-        await audited.superuser.execute("UPDATE audit_heads SET position = $1, hash = $2, seal = $3", *stored)
+        await audited.superuser.execute(
+            f"UPDATE audit_heads SET position = $1, hash = $2, seal = $3, complete_at = $4 {only}", *stored
+        )
     assert (await audited.verify()).is_intact
-    await audited.superuser.execute("DELETE FROM audit_heads")
+    await audited.superuser.execute(f"DELETE FROM audit_heads {only}")
     assert (await audited.verify()).broken == Broken(fault=Fault.HEAD_MISSING, position=4)
+    await audited.superuser.execute("DELETE FROM audit_chain")
+    await audited.superuser.execute("DELETE FROM events")
+    assert (await audited.verify()).broken == Broken(fault=Fault.HEAD_MISSING, position=0)
 
 
 async def test_a_cut_tail_with_its_old_seal_takes_a_noted_head_to_find(audited: Audited) -> None:
     """What the database alone cannot tell, and what the noted head is for."""
     await audited.linked(2)
-    older = await audited.superuser.fetchrow("SELECT position, hash, seal FROM audit_heads")
+    only = f"WHERE environment_id = '{audited.environment_id}'"
+    older = await audited.superuser.fetchrow(f"SELECT position, hash, seal FROM audit_heads {only}")
     assert older is not None
     await audited.linked(2)
     noted = await audited.head()
@@ -262,7 +273,9 @@ async def test_a_cut_tail_with_its_old_seal_takes_a_noted_head_to_find(audited: 
         "DELETE FROM events USING audit_chain c WHERE c.event_id = events.event_id AND c.position > 2"
     )
     await audited.superuser.execute("DELETE FROM audit_chain WHERE position > 2")
-    await audited.superuser.execute("UPDATE audit_heads SET position = $1, hash = $2, seal = $3", *older)
+    await audited.superuser.execute(
+        f"UPDATE audit_heads SET position = $1, hash = $2, seal = $3 {only}", *older
+    )
     assert (await audited.verify()).is_intact
     assert (await audited.verify(expected=noted)).broken == Broken(fault=Fault.EXPECTED_MISSING, position=4)
 

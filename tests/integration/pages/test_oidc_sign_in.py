@@ -168,8 +168,7 @@ async def test_an_email_that_is_not_verified_is_nobody(place: Place) -> None:
 async def test_who_was_not_added_stays_out(place: Place) -> None:
     """As does who was disabled, before and after being bound."""
     assert (await place.sign_in("bob")).status == 403
-    await place.add("owner@example.com")
-    bob = await place.add("bob@corp.example")
+    bob = await place.add("bob@corp.example", role=OperatorRole.VIEWER)
     operators = place.hosted.rooms.signing_in.operators
     await operators.disable(bob.operator_id, origin=COMMAND_LINE)
     assert (await place.sign_in("bob")).status == 403

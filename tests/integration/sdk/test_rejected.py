@@ -122,6 +122,34 @@ def test_a_read_that_began_before_the_report_does_not_bring_the_old_one_back(mak
     assert {entry.credential.version for entry in client.cache.entries.values()} == {2}
 
 
+def test_a_read_that_began_during_the_report_does_not_bring_the_old_one_back(make, server):
+    """The server answered it before its refresh was done, and it arrives last."""
+    client = make()
+    old = client.get()
+    reading, reported = threading.Event(), threading.Event()
+
+    def answer(seen):
+        if seen.method == "POST":
+            assert reading.wait(10)
+            return server.credential(2)
+        if not reading.is_set():
+            reading.set()
+            assert reported.wait(10)
+            return server.credential(1)
+        return server.credential(2)
+
+    server.answer = answer
+    with ThreadPoolExecutor(2) as pool:
+        reporting = pool.submit(report, client, old)
+        # The first read, and the report.
+        assert server.arrived.acquire(timeout=5)
+        assert server.arrived.acquire(timeout=5)
+        other = pool.submit(client.get, credential_for="user")
+        assert reporting.result().version == 2
+        reported.set()
+        assert other.result().version == 2
+
+
 def test_twenty_threads_that_report_cause_one_request(server, clock, api_key):
     """All of them get the new one."""
     with Authpipe(server.url, api_key, clock=clock) as client, ThreadPoolExecutor(20) as pool:

@@ -29,8 +29,8 @@ def aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Credentials, and nothing else of this machine's own."""
     for name, value in {**NOWHERE, **CREDENTIALS}.items():
         monkeypatch.setenv(name, value)
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("PROFILE", "SESSION_TOKEN", "REGION", "DEFAULT_REGION", "ENDPOINT_URL", "ENDPOINT_URL_KMS"):
+        monkeypatch.delenv(f"AWS_{name}", raising=False)
     assert REGION
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from authpipe.domain.errors import ConfigurationError, VaultError, VaultUnavailable
 from authpipe.vault.aes_key import AesKey
+from authpipe.vault.keks import aws_kms
 from authpipe.vault.keks.aws_kms import AwsKmsKek
 from authpipe.vault.keks.kek import Kek
 from authpipe.vault.keks.uri import open_keks
@@ -71,6 +74,45 @@ async def test_the_region_may_come_from_the_environment(
     assert "the region of the aws-kms KEK" in refusal(kms.uri(key_id))
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     assert open_kek(kms.uri(key_id)).kek_id == f"aws-kms-{key_id}"
+
+
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_KMS"])
+def test_an_endpoint_of_the_environment_is_checked_like_one_of_the_uri(
+    aws_environment: None, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """boto3 takes it where the URI has none; data keys travel over plain HTTP from neither."""
+    monkeypatch.setenv(name, "http://kms.example.com:8080")
+    uri = "aws-kms:alias/authpipe?region=eu-central-1"
+    assert "must begin with https:// in production" in refusal(uri)
+
+
+async def test_a_loopback_endpoint_of_the_environment_will_do(
+    kms: Kms, open_kek: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing travels there."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", kms.url)
+    kek = open_kek(f"aws-kms:{kms.make_key()}")
+    await kek.unwrap(await kek.wrap(AesKey.generate(), b"place"), b"place")
+
+
+async def test_nobody_waits_for_a_thread_without_end(told: ToldKms, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All are busy with a KMS that does not answer: who comes then is told in time, and so are they."""
+    monkeypatch.setattr(aws_kms, "_DEADLINE_S", 0.5)
+    kek = AwsKmsKek.open(told.rest, production=True, trial=False)
+    answers = threading.Event()
+    for _ in range(8):
+        kek._threads.submit(answers.wait)
+    try:
+        async with asyncio.timeout(5):
+            results = await asyncio.gather(
+                *(kek.unwrap(b"\x01blob", b"place") for _ in range(20)), return_exceptions=True
+            )
+    finally:
+        answers.set()
+        kek.close()
+    assert {type(each) for each in results} == {VaultUnavailable}
+    assert results[0].__context__ is None
+    assert [action for action, _ in told.asked] == ["DescribeKey"]
 
 
 async def test_kms_learns_a_hash_of_the_place_and_the_key(told: ToldKms) -> None:

@@ -22,6 +22,7 @@ def limits(clock: ManualClock) -> LookupLimits:
     return LookupLimits(
         clock,
         per_address=Allowance(burst=2, per_second=1.0),
+        per_site=Allowance(burst=4, per_second=2.0),
         per_process=Allowance(burst=5, per_second=2.0),
         addresses=3,
     )
@@ -40,13 +41,24 @@ def test_an_address_that_was_wrong_too_often_waits(limits: LookupLimits, clock: 
     assert limits.wait_s(HERE) == 1
 
 
-def test_all_addresses_together_have_a_limit(limits: LookupLimits, clock: ManualClock) -> None:
-    """A flood from everywhere does not get through either."""
+def test_all_addresses_together_keep_the_process_waiting(limits: LookupLimits, clock: ManualClock) -> None:
+    """A flood from everywhere cuts no other address off; the process takes its time."""
     for number in range(5):
         limits.charge(f"203.0.113.{number}")
-    assert limits.wait_s("198.51.100.1") == 0.5
-    clock.advance(timedelta(seconds=0.5))
     assert limits.wait_s("198.51.100.1") == 0
+    assert limits.process_wait_s() == 0.5
+    clock.advance(timedelta(seconds=0.5))
+    assert limits.process_wait_s() == 0
+
+
+def test_the_networks_of_an_ipv6_site_have_a_limit_together(limits: LookupLimits, clock: ManualClock) -> None:
+    """Whoever has a /48 has 65536 networks to send from."""
+    for number in range(4):
+        limits.charge(f"2001:db8:1:{number:x}::1")
+    assert limits.wait_s("2001:db8:1:ffff::1") == 0.5
+    assert limits.wait_s("2001:db8:2::1") == 0
+    clock.advance(timedelta(seconds=0.5))
+    assert limits.wait_s("2001:db8:1:ffff::1") == 0
 
 
 def test_what_was_saved_up_is_bounded(limits: LookupLimits, clock: ManualClock) -> None:

@@ -71,6 +71,23 @@ def test_the_longest_password_costs_little() -> None:
     assert time.process_time() - begun < 0.5
 
 
+def test_what_is_far_too_long_is_not_even_composed() -> None:
+    """That would cost the square of its combining marks."""
+    hostile = Secret("a" + "\u0300" * 50_000 + "\u0316" * 50_000)
+    begun = time.process_time()
+    assert as_hashed(hostile) is None
+    with pytest.raises(InvalidInput, match="at most 1024 bytes"):
+        check_password(hostile)
+    assert time.process_time() - begun < 0.2
+
+
+@pytest.mark.parametrize("letter", ["\u1112\u1161\u11ab", "\u03b1\u0313\u0300\u0345"])
+def test_the_longest_password_may_be_sent_taken_apart(letter: str) -> None:
+    """Composed, a syllable of Hangul or a letter of Greek with all its marks is three bytes."""
+    assert as_hashed(Secret(letter * 341)) is not None
+    assert as_hashed(Secret(letter * 342)) is None
+
+
 def test_composed_and_decomposed_letters_are_the_same() -> None:
     """Keyboards differ in how they send an accent (Unicode, normalization form C)."""
     assert as_hashed(Secret("cafe\u0301 noisette amande")) == as_hashed(Secret("caf\u00e9 noisette amande"))

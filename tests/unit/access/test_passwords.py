@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 
@@ -13,6 +14,7 @@ from argon2.low_level import Type
 from authpipe.access import passwords
 from authpipe.access.passwords import Passwords
 from authpipe.access.sign_in_refused import SignInReason, SignInRefused
+from authpipe.domain.errors import InvalidInput
 from authpipe.domain.secret import Secret
 
 WORD = Secret("maple cobalt otter 92")
@@ -42,6 +44,47 @@ async def test_a_password_matches_its_own_hash_alone(hashing: Passwords) -> None
     assert not (await hashing.verify(None, WORD)).matches
     assert not (await hashing.verify("not a hash", WORD)).matches
     assert not (await hashing.verify(stored, Secret("x" * 1025))).matches
+
+
+@pytest.mark.parametrize("work", ["verify", "hash_chosen"])
+async def test_nothing_that_is_sent_stalls_the_loop(hashing: Passwords, work: str) -> None:
+    """Composing costs the square of the combining marks in a row: more than a password can have is not."""
+    await hashing.verify(None, WORD)
+    hostile = Secret("a" + "\u0300" * 50_000 + "\u0316" * 50_000)
+    longest, done = 0.0, False
+
+    async def beat() -> None:
+        nonlocal longest
+        last = time.perf_counter()
+        while not done:
+            await asyncio.sleep(0.002)
+            now = time.perf_counter()
+            longest, last = max(longest, now - last), now
+
+    beating = asyncio.create_task(beat())
+    await asyncio.sleep(0.01)
+    if work == "verify":
+        assert not (await hashing.verify(None, hostile)).matches
+    else:
+        with pytest.raises(InvalidInput, match="at most 1024 bytes"):
+            await hashing.hash_chosen(hostile, account_words=())
+    await asyncio.sleep(0.01)
+    done = True
+    await beating
+    assert longest < 0.5
+
+
+async def test_a_password_is_checked_off_the_loop(
+    hashing: Passwords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the threads that hash it."""
+    checked = []
+    monkeypatch.setattr(
+        passwords, "check_password", lambda *_, **__: checked.append(threading.current_thread().name)
+    )
+    stored = await hashing.hash_chosen(WORD, account_words=())
+    assert [name.partition("_")[0] for name in checked] == ["passwords"]
+    assert (await hashing.verify(stored, WORD)).matches
 
 
 async def test_a_hash_with_other_parameters_is_outdated(hashing: Passwords) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from authpipe.access.sign_in_limits import FORGOTTEN_AFTER, failures_before, lock_after, place
+from authpipe.access.sign_in_limits import FORGOTTEN_AFTER, failures_before, lock_after, places
 
 NOW = datetime(2026, 5, 17, tzinfo=UTC)
 
@@ -30,14 +30,14 @@ def test_failures_are_forgotten_after_a_day() -> None:
 @pytest.mark.parametrize(
     ("address", "expected"),
     [
-        ("203.0.113.7", "203.0.113.7"),
-        ("::ffff:203.0.113.7", "203.0.113.7"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("2001:db8:1:2:ffff::1", "2001:db8:1:2::/64"),
-        (None, "unknown"),
-        ("not an address", "unknown"),
+        ("203.0.113.7", ("203.0.113.7",)),
+        ("::ffff:203.0.113.7", ("203.0.113.7",)),
+        ("2001:db8:1:2:3:4:5:6", ("2001:db8:1:2::/64", "2001:db8:1::/48")),
+        ("2001:db8:1:2:ffff::1", ("2001:db8:1:2::/64", "2001:db8:1::/48")),
+        (None, ("unknown",)),
+        ("not an address", ("unknown",)),
     ],
 )
-def test_a_subscriber_is_one_place(address: str | None, expected: str) -> None:
-    """Whoever has a whole IPv6 network does not get a count for each of its addresses."""
-    assert place(address) == expected
+def test_a_subscriber_is_one_place(address: str | None, expected: tuple[str, ...]) -> None:
+    """Whoever has a whole IPv6 network or site does not get a count for each of its addresses."""
+    assert places(address) == expected

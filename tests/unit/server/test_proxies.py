@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from starlette.types import Receive, Scope, Send
+from structlog.testing import capture_logs
 
 from authpipe.server.proxies import ProxyAddresses
 
@@ -46,6 +47,29 @@ async def test_trusted_proxies_vouch_for_the_address_before_them(
 ) -> None:
     """From the end of the header, up to the first address that is not a trusted proxy."""
     assert await seen(peer, *forwarded) == caller
+
+
+async def test_a_proxy_that_is_not_trusted_is_told_of_once() -> None:
+    """Behind one, limits by address count everybody as one caller; nothing of the header is logged."""
+
+    async def application(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        return
+
+    def told(lines: list[Any]) -> list[Any]:
+        return [line["peer"] for line in lines if "AUTHPIPE_TRUSTED_PROXIES" in line["event"]]
+
+    for trusted, expected in ((TRUSTED, []), ([], ["10.0.0.1"])):
+        proxies = ProxyAddresses(application, trusted)
+        with capture_logs() as lines:
+            for headers in (
+                [],
+                [(b"x-forwarded-for", b"203.0.113.9")],
+                [(b"x-forwarded-for", b"203.0.113.9")],
+            ):
+                scope = {"type": "http", "client": ("10.0.0.1", 1), "headers": headers}
+                await proxies(scope, None, None)  # type: ignore[arg-type]
+        assert told(lines) == expected
+        assert "203.0.113.9" not in str(lines)
 
 
 async def test_without_trusted_proxies_the_header_is_anyones() -> None:
