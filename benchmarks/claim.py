@@ -50,6 +50,7 @@ async def _buffers(connection: asyncpg.Connection[Any], now: datetime, paused: U
     begun = connection.transaction()
     await begun.start()
     try:
+        await connection.execute(load("planning")["by_index"])
         (row,) = await connection.fetch(
             "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) " + load("credentials")["claim_due"],
             now, now + LEASE, _LIMIT, _LIMIT, [paused], [0],

@@ -119,7 +119,12 @@ class UpstreamErasure:
     async def _leave(self, erasure: Erasure, batch: _Batch) -> Erasure:
         """Count what was ended of a batch that will be looked at again, and see that it is not ended twice:
         a provider refuses what it has ended."""
-        done = [(grant, outcome) for grant, outcome in batch.ended if outcome is not Upstreamed.FAILED]
+        # Candidates are gone however it went.
+        done = [
+            (grant, outcome)
+            for grant, outcome in batch.ended
+            if isinstance(grant, ConnectSession) or outcome is not Upstreamed.FAILED
+        ]
         place, now = (erasure.environment_id, erasure.tenant_id), self._clock.now()
         async with self._database.tenant(*place) as transaction:
             for grant, _ in done:
@@ -131,8 +136,6 @@ class UpstreamErasure:
                     await transaction.installations.set_status(
                         *place, _id(grant), status=InstallationStatus.DELETED, reason="tenant_erased", at=now
                     )
-        # Candidates are gone however it went.
-        done += [each for each in batch.ended if each not in done and isinstance(each[0], ConnectSession)]
         return replace(erasure, counts=_counted(erasure.counts, [outcome for _, outcome in done]))
 
     async def _end_all(

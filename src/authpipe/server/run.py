@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from starlette.types import ASGIApp
 
 from authpipe.domain.errors import ConfigurationError
-from authpipe.server.asgi import build_application
+from authpipe.server.asgi import build_application, keep_what_is_there
 from authpipe.server.http import check_address, serve_here, serve_supervised
 from authpipe.server.settings import Settings
 from authpipe.server.wiring import Rooms, open_rooms
@@ -80,8 +80,10 @@ async def _serve_one(
         open_rooms(settings, migrate=migrate) as rooms,
         asyncio.TaskGroup() as group,
     ):
+        application = build(rooms)
+        keep_what_is_there()
         group.create_task(
-            serve_here(build(rooms), settings, stop, ready=ready, on_stop=rooms.change_streams.stop)
+            serve_here(application, settings, stop, ready=ready, on_stop=rooms.change_streams.stop)
         )
         if with_worker:
             group.create_task(_work(rooms, stop))

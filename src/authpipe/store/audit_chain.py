@@ -88,6 +88,7 @@ class AuditChain(Repository):
 
     async def waiting(self) -> list[Waiting]:
         """The environments in which events wait."""
+        await self._by_index()
         return [
             Waiting(environment_id=row["environment_id"], head=_head(row), oldest_at=row["oldest_at"])
             for row in await self._all("waiting")
@@ -116,6 +117,7 @@ class AuditChain(Repository):
     ) -> list[TakenEvent]:
         """The oldest events that wait and did not happen before that time; they wait no longer when the
         transaction commits."""
+        await self._by_index()
         return [
             TakenEvent(event_id=row["taken_id"], record=_record(row), linked_at=row["linked_at"])
             for row in await self._all("take", environment_id, limit, not_before)

@@ -118,16 +118,16 @@ class Credentials(Repository):
         now: datetime,
         lease_until: datetime,
         limit: int,
-        room: int = 1000,
+        room: int = 10_000,
         rooms: Mapping[UUID, int] = MappingProxyType({}),
     ) -> list[StoredCredential]:
         """Lease up to ``limit`` due credentials: system-wide work.
 
-        ``room`` is the most of one provider config, unless ``rooms`` names another number for it, 0 for none;
-        a thousand of each config is the most at a time.  Configs take turns; of one config that comes first
-        what expires first.  A row whose earlier lease ran out without being given back comes with
-        ``outcome_unknown``.
+        ``room`` is the most of one provider config, unless ``rooms`` names another number for it, 0 for none.
+        Configs take turns; of one config that comes first what expires first.  A row whose earlier lease ran
+        out without being given back comes with ``outcome_unknown``.
         """
+        await self._by_index()
         rows = await self._all(
             "claim_due", now, lease_until, limit, room, list(rooms), [max(each, 0) for each in rooms.values()]
         )
@@ -347,4 +347,5 @@ class Credentials(Repository):
 
     async def due_count(self, *, now: datetime) -> int:
         """How many credentials are due and free, up to 10,000: system-wide work."""
+        await self._by_index()
         return int(await self._value("due_count", now))

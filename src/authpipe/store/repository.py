@@ -35,3 +35,7 @@ class Repository:
 
     async def _value(self, name: str, *arguments: Any) -> Any:
         return await self._connection.fetchval(load(self.aggregate)[name], *arguments)
+
+    async def _by_index(self) -> None:
+        """Let the statements that follow in this transaction walk indexes: for the low end of a queue."""
+        await self._connection.execute(load("planning")["by_index"])

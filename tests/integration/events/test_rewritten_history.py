@@ -1,4 +1,4 @@
-"""Somebody with the tables' owner's rights and no KEK has history linked anew; no process of ours seals it."""
+"""Somebody with the owner's rights and no KEK has history linked anew; nobody of ours seals it."""
 
 from __future__ import annotations
 

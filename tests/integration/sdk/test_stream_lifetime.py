@@ -248,6 +248,11 @@ def test_a_forked_child_has_a_stream_of_its_own(server, api_key, until):
         cache = client._core.cache
         wait_until(lambda: cache._streams)
         client.get_credential(**ACME, user_id="parent")
+        idle = os.fork()
+        if idle == 0:
+            client.close()  # and has no stream of its own to end
+            os._exit(0)
+        assert os.waitpid(idle, 0)[1] == 0
         child = os.fork()
         if child == 0:
             assert not cache._streams and len(cache.entries) == 2

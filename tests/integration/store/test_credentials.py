@@ -291,6 +291,7 @@ async def test_the_claim_reads_what_is_due_not_what_exists(
     await superuser.execute("ANALYZE credentials")
     await superuser.close()
     async with scene.database.system() as transaction:
+        await transaction.connection.execute(load("planning")["by_index"])
         plan = await transaction.connection.fetch(
             "EXPLAIN (ANALYZE, TIMING OFF) " + load("credentials")["claim_due"],
             scene.clock.now(),

@@ -22,7 +22,7 @@ SELECT * FROM credentials WHERE environment_id = $1 AND tenant_id = $2 AND crede
 -- Each provider config has a queue for each lane: see the column refresh_lane.  The heads of the queues decide
 -- how much is taken from which: configs in turn, within one what expires first.  Only then are rows locked,
 -- from the low end of each queue and past what another worker has.  A config without room costs a look or two
--- at the index, however much of it is due.  The constant limits tell the planner that few rows are wanted.
+-- at the index, however much of it is due.
 WITH RECURSIVE queues AS (
     (SELECT provider_config_id, refresh_lane FROM credentials WHERE refresh_due_at IS NOT NULL
      ORDER BY provider_config_id, refresh_lane LIMIT 1)
@@ -39,14 +39,12 @@ WITH RECURSIVE queues AS (
     FROM queues q
     LEFT JOIN unnest($5::uuid[], $6::integer[]) AS r (provider_config_id, room) USING (provider_config_id)
     CROSS JOIN LATERAL (
-        SELECT waiting.expires_at FROM (
-            SELECT c.expires_at FROM credentials c
-            WHERE c.provider_config_id = q.provider_config_id AND c.refresh_lane = q.refresh_lane
-              AND c.refresh_due_at <= $1 AND (c.lease IS NULL OR c.lease_until <= $1)
-              AND (SELECT true FROM tenants t WHERE t.environment_id = c.environment_id
-                     AND t.tenant_id = c.tenant_id AND t.erasing_at IS NOT NULL) IS NULL
-            ORDER BY c.refresh_due_at LIMIT 1000
-        ) waiting LIMIT least($3, coalesce(r.room, $4))
+        SELECT c.expires_at FROM credentials c
+        WHERE c.provider_config_id = q.provider_config_id AND c.refresh_lane = q.refresh_lane
+          AND c.refresh_due_at <= $1 AND (c.lease IS NULL OR c.lease_until <= $1)
+          AND (SELECT true FROM tenants t WHERE t.environment_id = c.environment_id
+                 AND t.tenant_id = c.tenant_id AND t.erasing_at IS NOT NULL) IS NULL
+        ORDER BY c.refresh_due_at LIMIT least($3, coalesce(r.room, $4))
     ) head
     WHERE coalesce(r.room, $4) > 0
 ), shares AS MATERIALIZED (
@@ -56,17 +54,15 @@ WITH RECURSIVE queues AS (
     ) chosen GROUP BY provider_config_id, refresh_lane
 ), due AS MATERIALIZED (
     -- Materialized: run again for each row of a nested loop, the subquery would lock new rows beyond its limit.
-    SELECT taken.* FROM shares s CROSS JOIN LATERAL (
-        SELECT free.* FROM (
-            SELECT c.environment_id, c.tenant_id, c.credential_id FROM credentials c
-            WHERE c.provider_config_id = s.provider_config_id AND c.refresh_lane = s.refresh_lane
-              AND c.refresh_due_at <= $1 AND (c.lease IS NULL OR c.lease_until <= $1)
-              AND (SELECT true FROM tenants t WHERE t.environment_id = c.environment_id
-                     AND t.tenant_id = c.tenant_id AND t.erasing_at IS NOT NULL) IS NULL
-            ORDER BY c.refresh_due_at LIMIT 1000
-            FOR NO KEY UPDATE SKIP LOCKED
-        ) free LIMIT s.share
-    ) taken
+    SELECT free.* FROM shares s CROSS JOIN LATERAL (
+        SELECT c.environment_id, c.tenant_id, c.credential_id FROM credentials c
+        WHERE c.provider_config_id = s.provider_config_id AND c.refresh_lane = s.refresh_lane
+          AND c.refresh_due_at <= $1 AND (c.lease IS NULL OR c.lease_until <= $1)
+          AND (SELECT true FROM tenants t WHERE t.environment_id = c.environment_id
+                 AND t.tenant_id = c.tenant_id AND t.erasing_at IS NOT NULL) IS NULL
+        ORDER BY c.refresh_due_at LIMIT s.share
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) free
 )
 UPDATE credentials c SET
     lease = gen_random_uuid(), lease_until = $2, updated_at = $1,
