@@ -35,7 +35,8 @@ async def _pause_half(stage: Stage, connection: asyncpg.Connection[Any]) -> UUID
     """Give every other credential to another provider config, as if it had been there from the start."""
     paused = new_id()
     await connection.execute(
-        "UPDATE credentials SET provider_config_id = $1 WHERE get_byte(uuid_send(credential_id), 15) % 2 = 0", paused
+        "UPDATE credentials SET provider_config_id = $1 WHERE get_byte(uuid_send(credential_id), 15) % 2 = 0",
+        paused,
     )
     owner = await asyncpg.connect(stage.dsn)
     try:

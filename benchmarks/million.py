@@ -17,7 +17,15 @@ import psutil
 
 from authpipe.vault.keks.uri import open_keks
 from benchmarks.measurement import Measurement
-from benchmarks.refreshing import PROVIDER_PORT, Spent, onlooker, peak_memory_mib, postmaster, token_endpoint, worker
+from benchmarks.refreshing import (
+    PROVIDER_PORT,
+    Spent,
+    onlooker,
+    peak_memory_mib,
+    postmaster,
+    token_endpoint,
+    worker,
+)
 from benchmarks.seed import Plan, seed
 from benchmarks.stage import Stage, set_up
 

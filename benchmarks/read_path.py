@@ -150,7 +150,10 @@ def _servers(stage: Stage, given: dict[str, object]) -> dict[str, tuple[list[str
 async def _measure() -> list[Measurement]:
     if not (_HERE / "express" / "node_modules").exists():
         subprocess.run(
-            ["npm", "ci", "--no-audit", "--no-fund"], cwd=_HERE / "express", check=True, stdout=subprocess.DEVNULL
+            ["npm", "ci", "--no-audit", "--no-fund"],
+            cwd=_HERE / "express",
+            check=True,
+            stdout=subprocess.DEVNULL,
         )
     rates: dict[str, list[float]] = {}
     late: dict[str, list[float]] = {}

@@ -19,7 +19,15 @@ import asyncpg
 
 from authpipe.vault.keks.uri import open_keks
 from benchmarks.measurement import Measurement
-from benchmarks.refreshing import PROVIDER_PORT, Spent, onlooker, peak_memory_mib, postmaster, token_endpoint, worker
+from benchmarks.refreshing import (
+    PROVIDER_PORT,
+    Spent,
+    onlooker,
+    peak_memory_mib,
+    postmaster,
+    token_endpoint,
+    worker,
+)
 from benchmarks.seed import Plan, seed
 from benchmarks.stage import Stage, set_up
 
@@ -88,7 +96,10 @@ async def _bare(stage: Stage, connection: asyncpg.Connection[Any]) -> dict[str, 
 async def _measure() -> list[Measurement]:
     found: dict[str, list[dict[str, float]]] = {"engine": [], "bare": []}
     with token_endpoint(lifetime_s=3600):
-        async with set_up(base_url=f"http://127.0.0.1:{PROVIDER_PORT}") as stage, onlooker(stage.dsn) as connection:
+        async with (
+            set_up(base_url=f"http://127.0.0.1:{PROVIDER_PORT}") as stage,
+            onlooker(stage.dsn) as connection,
+        ):
             now = datetime.now(UTC)
             plan = Plan(
                 connections=_CONNECTIONS,

@@ -21,7 +21,9 @@ PROVIDER_PORT = 8831
 
 
 @contextmanager
-def token_endpoint(*, lifetime_s: int, latency_ms: float = 0, port: int = PROVIDER_PORT) -> Iterator[psutil.Process]:
+def token_endpoint(
+    *, lifetime_s: int, latency_ms: float = 0, port: int = PROVIDER_PORT
+) -> Iterator[psutil.Process]:
     """A provider in a process of its own."""
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.token_endpoint", str(port), str(lifetime_s), str(latency_ms)]

@@ -85,7 +85,9 @@ async def seed(dsn: str, kek: Kek, plan: Plan) -> float:
             environment_id: UUID = config["environment_id"]
             keys = await _tenants(connection, environment_id, kek, plan)
             per_tenant = -(-plan.connections // plan.tenants)
-            rows = _rows(environment_id, config["provider_config_id"], config["provider"], keys, plan, per_tenant)
+            rows = _rows(
+                environment_id, config["provider_config_id"], config["provider"], keys, plan, per_tenant
+            )
             done = False
             while not done:
                 connections, credentials = [], []
@@ -96,8 +98,12 @@ async def seed(dsn: str, kek: Kek, plan: Plan) -> float:
                         break
                 else:
                     done = True
-                await connection.copy_records_to_table("connections", records=connections, columns=_CONNECTIONS)
-                await connection.copy_records_to_table("credentials", records=credentials, columns=_CREDENTIALS)
+                await connection.copy_records_to_table(
+                    "connections", records=connections, columns=_CONNECTIONS
+                )
+                await connection.copy_records_to_table(
+                    "credentials", records=credentials, columns=_CREDENTIALS
+                )
             for table in (*_TABLES, "provider_configs"):
                 await connection.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
         await connection.execute("VACUUM ANALYZE")

@@ -23,7 +23,7 @@ class ShortWay:
 
     def __init__(self, application: FastAPI) -> None:
         services: ApiServices = application.state.api_services
-        self._application = application
+        self._app = application
         self._route = next(
             route for route in application.routes if isinstance(route, PlainRoute) and route.path == PATH
         )
@@ -41,4 +41,4 @@ class ShortWay:
             scope["route"] = self._route
             await self._layers(scope, receive, send)
         else:
-            await self._application(scope, receive, send)
+            await self._app(scope, receive, send)

@@ -224,7 +224,9 @@ class VaultUnavailable(AuthpipeError):
     code = "vault_unavailable"
     retryable = True
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None, detail: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = None, detail: str | None = None
+    ) -> None:
         super().__init__(message, detail=detail)
         self.retry_after_s = retry_after_s
 
