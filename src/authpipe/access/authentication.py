@@ -92,14 +92,15 @@ class Authenticator:
         the database raises when it is away and the key is not known.
         """
         hashed = self._hash(text)
-        known = self._find(hashed)
+        now = self._clock.now()
+        known = self._find(hashed, now)
         if known is None:
-            reason = self._known.refusal(hashed, now=self._clock.now())
+            reason = self._known.refusal(hashed, now=now)
             if reason is not None:
                 raise self._refused(reason)
             self._check_limits(hashed, source)
             known = await self._looked_up(hashed, source)
-        now = self._clock.now()
+            now = self._clock.now()
         if known.api_key.expires_at is not None and known.api_key.expires_at <= now:
             raise self._refused(Refusal.EXPIRED)
         self._note(known, now)
@@ -121,8 +122,7 @@ class Authenticator:
             self._refusals.count(Refusal.MALFORMED)
             raise
 
-    def _find(self, hashed: bytes) -> KnownKey | None:
-        now = self._clock.now()
+    def _find(self, hashed: bytes, now: datetime) -> KnownKey | None:
         known = self._known.find(hashed, now=now)
         if known is not None and not self._changes.hearing and now - known.since >= _TTL_DEAF:
             return None
@@ -159,7 +159,7 @@ class Authenticator:
     async def _look_up(self, hashed: bytes, source: str | None) -> KnownKey:
         async with self._lookups_again if self._known.was_good(hashed) else self._turn():
             # The key may have been found, from elsewhere, or the limit reached, while this one waited.
-            known = self._find(hashed)
+            known = self._find(hashed, self._clock.now())
             if known is not None:
                 return known
             self._check_limits(hashed, source)

@@ -48,9 +48,14 @@ class Authentication:
 
 def _bearer(scope: Scope) -> Secret | None:
     """RFC 6750 section 2.1; the scheme's name is case-insensitive (RFC 9110 section 11.1)."""
-    sent = [value for name, value in scope["headers"] if name == b"authorization"]
-    if len(sent) == 1:
-        scheme, _, key = sent[0].partition(b" ")
+    sent: bytes | None = None
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            if sent is not None:
+                return None
+            sent = value
+    if sent is not None:
+        scheme, _, key = sent.partition(b" ")
         if scheme.lower() == b"bearer" and key.isascii():
             return Secret(key.strip().decode("ascii"))
     return None

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from authpipe.api.failures import known_answer, unexpected_answer
 from authpipe.api.problem import ProblemAnswer, plain_answer
 from authpipe.domain.errors import AuthpipeError
-from authpipe.domain.identifiers import new_id
+from authpipe.domain.identifiers import new_id_text
 from authpipe.telemetry.logs import log_context
 
 #: Bytes.  No request of this API comes near.
@@ -55,7 +55,7 @@ class Edge:
             return
         headers = dict(scope["headers"])
         asked = headers.get(b"x-request-id", b"")
-        request_id = asked.decode() if _REQUEST_ID.fullmatch(asked) else str(new_id())
+        request_id = asked.decode() if _REQUEST_ID.fullmatch(asked) else new_id_text()
         scope["state"] = {**scope.get("state", {}), "request_id": request_id}
         outgoing = _Outgoing(send, request_id, self._headers)
         with log_context(request_id=request_id):
@@ -87,11 +87,10 @@ class _Outgoing:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._begun = True
-            headers = list(message.get("headers", ()))
+            headers = message.get("headers", ())
             present = {name.lower() for name, _ in headers}
-            headers.append((b"x-request-id", self._request_id.encode()))
-            headers += [header for header in self._defaults if header[0] not in present]
-            message = {**message, "headers": headers}
+            added = [header for header in self._defaults if header[0] not in present]
+            message["headers"] = [*headers, (b"x-request-id", self._request_id.encode()), *added]
         await self._send(message)
 
     async def answer(self, made: ProblemAnswer) -> None:

@@ -73,6 +73,7 @@ class CredentialReader:
         self._refresh_now = refresh_now
         self._clock = clock
         self._metrics = metrics
+        self._count_good = metrics.credential_reads.labels("ok")
 
     async def get(self, environment_id: UUID, request: CredentialRequest) -> UsableCredential:
         """The credential.
@@ -87,7 +88,7 @@ class CredentialReader:
         except Exception as error:
             self._metrics.credential_reads.labels(getattr(error, "code", "error")).inc()
             raise
-        self._metrics.credential_reads.labels("ok").inc()
+        self._count_good.inc()
         return credential
 
     async def _get(self, environment_id: UUID, request: CredentialRequest) -> UsableCredential:

@@ -20,11 +20,21 @@ def new_id() -> uuid.UUID:
     Time-ordered to a quarter of a microsecond (section 6.2, method 3), so that hot tables need no sequence,
     indexes stay dense, and two events of one transaction keep their order.
     """
+    return uuid.UUID(int=_version_7())
+
+
+def new_id_text() -> str:
+    """As :func:`new_id`, in half the time for what needs only the text."""
+    digits = f"{_version_7():032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def _version_7() -> int:
     milliseconds, rest = divmod(time.time_ns(), 1_000_000)
     fraction = rest * 4096 // 1_000_000
     high = (milliseconds & 0xFFFF_FFFF_FFFF) << 16 | 0x7000 | fraction
     low = 0b10 << 62 | int.from_bytes(os.urandom(8), "big") >> 2
-    return uuid.UUID(int=high << 64 | low)
+    return high << 64 | low
 
 
 def made_at(identifier: uuid.UUID) -> float | None:

@@ -63,7 +63,7 @@ class CredentialReads:
         self._backlog = backlog
         self._backlog_reads = backlog_reads
         self._open: dict[_Key, list[_Read]] = {}
-        self._full: list[tuple[_Key, list[_Read]]] = []
+        self._full: deque[tuple[_Key, list[_Read]]] = deque()
         self._refused: dict[RefusedKey, RefusedUses] = {}
         self._unwritten: deque[Event] = deque()
         self._held = 0
@@ -164,12 +164,14 @@ class CredentialReads:
             await self._flush()
 
     async def _flush(self) -> None:
-        grouped = [*self._full, *self._open.items()]
+        self._full.extend(self._open.items())
         refused = self._refused
-        self._full, self._open, self._refused = [], {}, {}
-        self._unwritten.extend(_event(key, reads) for key, reads in grouped)
+        self._open, self._refused = {}, {}
         self._unwritten.extend(uses.event(key) for key, uses in refused.items())
-        while self._unwritten:
+        while self._full or self._unwritten:
+            # Not all at once: requests wait meanwhile.
+            while self._full and len(self._unwritten) < BATCH:
+                self._unwritten.append(_event(*self._full.popleft()))
             batch = [self._unwritten[number] for number in range(min(BATCH, len(self._unwritten)))]
             try:
                 await self._add(batch)

@@ -49,22 +49,21 @@ class Observation:
         self, scope: Scope, receive: Receive, send: Send, span: traces.RequestSpan | None
     ) -> None:
         begun = time.perf_counter()
-        status, request_id = 500, None
+        started: Message = {"status": 500}
 
         async def noting(message: Message) -> None:
-            nonlocal status, request_id
+            nonlocal started
             if message["type"] == "http.response.start":
-                status = message["status"]
-                request_id = _header(message, b"x-request-id")
+                started = message
             await send(message)
 
         try:
             await self._app(scope, receive, noting)
         finally:
-            route = getattr(scope.get("route"), "path", "unmatched")
+            route, status = getattr(scope.get("route"), "path", "unmatched"), started["status"]
             self._count(route, status).inc()
             if span is not None:
-                span.answered(route=route, status=status, request_id=request_id)
+                span.answered(route=route, status=status, request_id=_header(started, b"x-request-id"))
             level = logging.DEBUG if route in _QUIET else logging.INFO
             if _level.isEnabledFor(level):
                 _log.log(
@@ -75,7 +74,7 @@ class Observation:
                     status=status,
                     duration_ms=round((time.perf_counter() - begun) * 1000, 1),
                     address=scope["client"][0] if scope.get("client") else None,
-                    request_id=request_id,
+                    request_id=_header(started, b"x-request-id"),
                 )
 
 
