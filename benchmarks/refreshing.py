@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -95,6 +96,12 @@ class Spent:
                     continue
                 total += own.user + own.system
         return cls(total)
+
+    @classmethod
+    def by_dead_children(cls) -> Spent:
+        """What the processes that this one started and saw end have spent."""
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return cls(used.ru_utime + used.ru_stime)
 
 
 def postmaster(directory: Path) -> psutil.Process:

@@ -1,4 +1,4 @@
-"""The short way to the route that is asked for most: the API's own layers without the framework around them."""
+"""The short way to the route that is asked for most: the same layers without the framework around them."""
 
 from __future__ import annotations
 

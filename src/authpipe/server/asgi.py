@@ -21,7 +21,7 @@ from authpipe.server.stopping import hearing_signals
 from authpipe.server.wiring import Rooms, open_rooms
 from authpipe.telemetry.logs import configure, get_logger
 
-#: Python's own 700 is a few dozen requests.  Cycles of garbage, which are rare here, add up to some megabytes.
+#: Python's own 700 is a few dozen requests.  Cycles of garbage are rare here and add up to some megabytes.
 _OBJECTS_BETWEEN_COLLECTIONS = 20_000
 
 _log = get_logger(__name__)

@@ -323,6 +323,7 @@ def id_made(ago: timedelta) -> str:
         "7b6f8f5e-51c3-4c67-9b2a-1f0a2b3c4d5e",
         "nothing of ours",
     ],
+    ids=["older", "later", "nil", "random", "text"],
 )
 async def test_where_a_stream_cannot_go_on_it_says_so(api: Api, last: str) -> None:
     """Too long ago, in the future, or no id of an event: a reset, and then on from now."""
