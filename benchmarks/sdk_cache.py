@@ -92,7 +92,7 @@ def _botocore() -> Callable[[], object]:
     from botocore.credentials import RefreshableCredentials
 
     credentials: Any = RefreshableCredentials(
-        "access", "secret", "token", datetime.now(UTC) + timedelta(hours=1), lambda: {}, "benchmark"
+        "access", "secret", "token", datetime.now(UTC) + timedelta(hours=1), dict, "benchmark"
     )
 
     def call() -> object:

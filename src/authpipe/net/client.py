@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextvars import ContextVar
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 
 from authpipe._version import __version__
 from authpipe.domain.errors import ProviderError, ProviderUnavailable
@@ -28,6 +30,24 @@ class _Progress:
     """Whether a connection was had, from when on bytes may have reached the provider."""
 
     connected: bool = False
+
+
+#: Of the exchange that the current task is about.
+_progress: ContextVar[_Progress] = ContextVar("progress")
+
+
+class _TellingConnector(aiohttp.TCPConnector):
+    """Notes when an exchange has its connection.  The library's own tracing costs more than connecting."""
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # the library's own
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        _progress.get().connected = True
+        return connection
 
 
 class _BodyTooLarge(Exception):
@@ -109,13 +129,9 @@ class HttpClient:
             await resolver.close()
 
     async def _exchange(self, wire: WireRequest, progress: _Progress) -> Response:
+        _progress.set(progress)
         async with self._open_session().request(
-            wire.method,
-            wire.url,
-            headers=wire.headers,
-            data=wire.body,
-            allow_redirects=False,
-            trace_request_ctx=progress,
+            wire.method, wire.url, headers=wire.headers, data=wire.body, allow_redirects=False
         ) as response:
             body = bytearray()
             async for chunk in response.content.iter_any():
@@ -129,11 +145,8 @@ class HttpClient:
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._resolver = CheckingResolver(self._policy, self._inner_resolver or aiohttp.DefaultResolver())
-            trace = aiohttp.TraceConfig()
-            trace.on_connection_create_end.append(_connected)
-            trace.on_connection_reuseconn.append(_connected)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
+                connector=_TellingConnector(
                     limit=_MOST_CONNECTIONS, resolver=self._resolver, socket_factory=self._open_socket
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -141,7 +154,6 @@ class HttpClient:
                 # The total is ours: the library rounds timeouts above five seconds up to a full second.
                 timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout_s),
                 trust_env=False,
-                trace_configs=[trace],
             )
         return self._session
 
@@ -150,10 +162,6 @@ class HttpClient:
         family, kind, protocol, _, address = info
         self._policy.check_address(address[0])
         return socket.socket(family=family, type=kind, proto=protocol)
-
-
-async def _connected(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
-    context.trace_request_ctx.connected = True
 
 
 def _reason(error: Exception) -> str:

@@ -97,6 +97,7 @@ async def _try_out(settings: Settings, migrate: bool) -> None:
 
 async def _work_alone(settings: Settings, migrate: bool, ready: Callable[[], None] | None) -> None:
     async with _told_to_stop() as stop, open_rooms(settings, migrate=migrate) as rooms:
+        keep_what_is_there()
         if ready is not None:
             ready()
         await _work(rooms, stop)
