@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
@@ -93,22 +94,35 @@ async def _at(connections: int) -> tuple[float, float]:
         return await _claims(stage, paused), buffers
 
 
+def _in_a_process(connections: int) -> tuple[float, float]:
+    """A database, and a process, for each size: settings and memory of one are not the other's."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "benchmarks.claim", str(connections)], stdout=subprocess.PIPE, check=True
+    )
+    took, buffers = json.loads(ran.stdout.splitlines()[-1])
+    print(f"{connections:,}: {took:.2f} ms, {buffers:.0f} pages", file=sys.stderr)
+    return took, buffers
+
+
 def run() -> list[Measurement]:
-    """A database for each size."""
-    took, buffers = {}, {}
-    for size in _SIZES:
-        took[size], buffers[size] = asyncio.run(_at(size))
-        print(f"{size:,}: {took[size]:.2f} ms, {buffers[size]:.0f} pages", file=sys.stderr)
+    """Ten thousand are the reference of the larger sizes."""
+    found = {size: _in_a_process(size) for size in _SIZES}
+    least_ms, least_pages = found[_SIZES[0]]
     measured = []
     for size in _SIZES[1:]:
+        took, pages = found[size]
         measured += [
             Measurement(
-                name=f"claim of {_LIMIT} with {size:,} connections", value=took[size], unit="ms",
-                reference=f"with {_SIZES[0]:,}", reference_value=took[_SIZES[0]], bar="<= 1.5", of_ratio=True,
+                name=f"claim of {_LIMIT} with {size:,} connections", value=took, unit="ms",
+                reference=f"with {_SIZES[0]:,}", reference_value=least_ms, bar="<= 1.5", of_ratio=True,
             ),
             Measurement(
-                name=f"pages a claim touches with {size:,} connections", value=buffers[size], unit="pages",
-                reference=f"with {_SIZES[0]:,}", reference_value=buffers[_SIZES[0]], bar="<= 1.5", of_ratio=True,
+                name=f"pages a claim touches with {size:,} connections", value=pages, unit="pages",
+                reference=f"with {_SIZES[0]:,}", reference_value=least_pages, bar="<= 1.2", of_ratio=True,
             ),
         ]  # fmt: skip
     return measured
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(_at(int(sys.argv[1])))))

@@ -94,6 +94,7 @@ def _calls(ids: dict[str, str]) -> list[_Call]:
         _Call("keys rotate-workspace"),
         _Call("tenants list"),
         _Call("tenants erase", "org_b --yes --json"),
+        _Call("audit begin"),
         _Call("audit list"),
         _Call("audit export", ""),
         _Call("audit export", "--workspace"),

@@ -21,9 +21,9 @@ _CONNECTIONS = (
     "account_id", "scopes", "metadata", "created_at", "updated_at",
 )  # fmt: skip
 _CREDENTIALS = (
-    "environment_id", "tenant_id", "credential_id", "owner_kind", "owner_id", "provider_config_id", "provider",
-    "kind", "source", "secret_ciphertext", "refresh_ciphertext", "scopes", "expires_at", "refresh_due_at",
-    "issued_at", "updated_at",
+    "environment_id", "tenant_id", "credential_id", "owner_kind", "owner_id", "provider_config_id",
+    "provider", "kind", "source", "secret_ciphertext", "refresh_ciphertext", "scopes", "expires_at",
+    "refresh_due_at", "issued_at", "updated_at",
 )  # fmt: skip
 
 
@@ -36,7 +36,7 @@ async def add_herd(
     lifetime: timedelta,
     due_at: Callable[[int], datetime] | None = None,
 ) -> list[StoredCredential]:
-    """So many users' connections with tokens issued now, due when the schedule says or as ``due_at`` tells."""
+    """Connections of so many users, with tokens issued now, due when the schedule or ``due_at`` says."""
     granting, now, made = Granting(scene.vault), scene.clock.now(), []
     for number in range(count):
         issued = scene.issue(config.provider, lifetime=lifetime)
@@ -88,10 +88,10 @@ async def _store(dsns: Dsns, made: Sequence[tuple[StoredCredential, datetime | N
             "credentials",
             records=[
                 (
-                    each.environment_id, each.tenant_id, each.credential_id, each.owner_kind.value, each.owner_id,
-                    each.provider_config_id, each.provider, each.kind.value, each.source.value,
-                    each.secret_ciphertext, each.refresh_ciphertext, list(each.scopes), each.expires_at, due_at,
-                    each.issued_at, each.updated_at,
+                    each.environment_id, each.tenant_id, each.credential_id, each.owner_kind.value,
+                    each.owner_id, each.provider_config_id, each.provider, each.kind.value,
+                    each.source.value, each.secret_ciphertext, each.refresh_ciphertext, list(each.scopes),
+                    each.expires_at, due_at, each.issued_at, each.updated_at,
                 )
                 for each, due_at in made
             ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from itertools import pairwise
 
 import asyncpg
 import pytest
@@ -123,8 +124,8 @@ async def test_after_an_hour_without_the_provider_calls_come_back_slowly(
         assert clock.now() - begun < timedelta(minutes=30)
     busy = [calls for calls in steps if calls]
     assert busy[0] == 1
-    assert busy[1] <= 8
-    assert all(later <= 2 * earlier + 8 for earlier, later in zip(busy, busy[1:], strict=False))
+    assert busy[1] <= 16
+    assert all(later <= max(2 * earlier, 16) for earlier, later in pairwise(busy))
     told = [event.type for event in await scene.events()]
     assert "connection.needs_reauth" not in told
     assert len(scene.refreshes()) - during == count, "nobody is asked for twice"

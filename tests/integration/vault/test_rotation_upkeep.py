@@ -444,7 +444,7 @@ async def test_a_late_commit_of_a_live_process_holds_its_keys_too(
     """An answer that waited for the database in memory is written the same way."""
     stored = await scene.connected(config)
     record = await late_answer(scene, keys, stored)
-    assert await replica.replay._commit(record, None) is Refreshed.REFRESHED
+    assert await replica.replay._commits.write_late(record) is Refreshed.REFRESHED
     context = refresh_context(*place(scene), stored.credential.credential_id)
     now = await scene.now(stored.credential)
     assert now.refresh_ciphertext is not None

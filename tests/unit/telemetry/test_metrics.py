@@ -17,6 +17,8 @@ def test_the_metrics_have_these_names_and_labels() -> None:
     assert found == {
         "authpipe_refreshes": ("provider", "outcome"),
         "authpipe_refresh_lateness_seconds": (),
+        "authpipe_refreshes_claimed": (),
+        "authpipe_refreshed_too_late": (),
         "authpipe_refresh_due": (),
         "authpipe_provider_request_seconds": ("provider", "purpose"),
         "authpipe_credential_reads": ("outcome",),
@@ -26,6 +28,11 @@ def test_the_metrics_have_these_names_and_labels() -> None:
         "authpipe_unrecorded_credential_reads": (),
         "authpipe_audit_linked_events": (),
         "authpipe_audit_refusals": (),
+        "authpipe_audit_oldest_waiting_seconds": (),
+        "authpipe_streams_open": (),
+        "authpipe_stream_changes": (),
+        "authpipe_stream_resets": ("reason",),
+        "authpipe_rejected_reports": ("outcome",),
         "authpipe_http_requests": ("route", "status"),
     }
 
