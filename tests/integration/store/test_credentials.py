@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -136,6 +138,79 @@ async def test_a_paused_provider_config_is_passed_over(scene: Scene, config: Pro
     stored = await scene.connected(other, due_at=scene.clock.now())
     claimed = await claim_due(scene.database, scene.clock.now(), not_of=(config.provider_config_id,))
     assert ids(claimed) == [stored.credential.credential_id]
+
+
+async def test_a_provider_config_gets_no_more_than_its_room(scene: Scene, config: ProviderConfig) -> None:
+    """What one leaves the others take; each has a default."""
+    await due(scene, config, 6)
+    dialpad, drift = await scene.config("dialpad"), await scene.config("drift")
+    await due(scene, dialpad, 6)
+    for number in range(6):
+        installation = await scene.installation(drift, external_id=str(number))
+        await scene.token(drift, installation, due_at=scene.clock.now())
+    now = scene.clock.now()
+    async with scene.database.system() as transaction:
+        claimed = await transaction.credentials.claim_due(
+            now=now, lease_until=now + LEASE, limit=10, room=2, rooms={config.provider_config_id: 5}
+        )
+    taken = Counter(credential.provider for credential in claimed)
+    assert taken == {"discord": 5, "dialpad": 2, "drift": 2}
+
+
+async def test_provider_configs_take_turns_and_what_expires_first_comes_first(
+    scene: Scene, config: ProviderConfig
+) -> None:
+    """However long something of another config, or with more time left, has been due."""
+    now = scene.clock.now()
+    days = await due(scene, config, 10, lifetime=timedelta(days=30))
+    minute = await scene.connected(config, user_id="minute", lifetime=timedelta(seconds=60), due_at=now)
+    hour = await scene.connected(config, user_id="hour", lifetime=timedelta(minutes=6), due_at=now)
+    other = await scene.connected(await scene.config("dialpad"), lifetime=timedelta(days=30), due_at=now)
+    claims = [ids(await claim_due(scene.database, now, limit)) for limit in (2, 1, 1)]
+    assert set(claims[0]) == {minute.credential.credential_id, other.credential.credential_id}
+    assert claims[1] == [hour.credential.credential_id]
+    assert claims[2] == [days[0].credential.credential_id]
+
+
+async def test_a_paused_provider_config_costs_the_others_nothing(
+    scene: Scene, config: ProviderConfig, dsns: Dsns
+) -> None:
+    """Thousands of its rows are due for longer; the claim touches none of them."""
+    await due(scene, config, 1)
+    superuser = await asyncpg.connect(dsns.superuser)
+    await superuser.execute(
+        "INSERT INTO credentials (environment_id, tenant_id, credential_id, owner_kind, owner_id,"
+        " provider_config_id, provider, kind, source, secret_ciphertext, expires_at, refresh_due_at,"
+        " issued_at, updated_at)"
+        " SELECT environment_id, tenant_id, gen_random_uuid(), owner_kind, gen_random_uuid(),"
+        " provider_config_id, provider, kind, source, secret_ciphertext, expires_at, refresh_due_at,"
+        " issued_at, updated_at FROM credentials, generate_series(1, 20000)"
+    )
+    await superuser.execute("ANALYZE credentials")
+    await superuser.close()
+    other = await scene.connected(await scene.config("dialpad"), due_at=scene.clock.now())
+
+    async def pages(rooms: list[UUID]) -> int:
+        async with scene.database.system() as transaction:
+            await transaction.connection.execute(load("planning")["by_index"])
+            plan = await transaction.connection.fetch(
+                "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) " + load("credentials")["claim_due"],
+                scene.clock.now(),
+                scene.clock.now() + LEASE,
+                64,
+                64,
+                rooms,
+                [0] * len(rooms),
+            )
+            await transaction.connection.execute(
+                "UPDATE credentials SET lease = NULL WHERE lease IS NOT NULL"
+            )
+        top = json.loads(plan[0][0])[0]["Plan"]
+        return int(top["Shared Hit Blocks"]) + int(top["Shared Read Blocks"])
+
+    assert await pages([config.provider_config_id]) < 60
+    claimed = await claim_due(scene.database, scene.clock.now(), not_of=(config.provider_config_id,))
+    assert ids(claimed) == [other.credential.credential_id]
 
 
 async def test_one_credential_is_leased_to_one_caller(scene: Scene, config: ProviderConfig) -> None:
