@@ -84,7 +84,7 @@ class RejectedReports:
         self._clock = clock
         self._metrics = metrics
         self._probes: dict[_Probed, asyncio.Task[Reading]] = {}
-        self._alive: OrderedDict[_Probed, datetime] = OrderedDict()
+        self._said: OrderedDict[_Probed, tuple[Reading, datetime]] = OrderedDict()
 
     async def find(self, environment_id: UUID, tenant_id: str, credential_id: UUID) -> Reported:
         """The credential of that id.  Raises ``NotFound``."""
@@ -153,9 +153,10 @@ class RejectedReports:
     async def _probed(self, reported: Reported, credential: UsableCredential) -> Reading:
         """What the provider says, asked once for all callers."""
         key = (reported.stored.credential_id, credential.version)
-        until = self._alive.get(key)
-        if until is not None and self._clock.now() < until:
-            return Reading.ALIVE
+        # A caller that read the credential before a probe condemned it comes here when that probe is over.
+        said, until = self._said.get(key, (None, None))
+        if said is not None and until is not None and self._clock.now() < until:
+            return said
         task = self._probes.get(key)
         if task is None:
             task = self._probes[key] = asyncio.create_task(self._probe(reported, credential))
@@ -168,12 +169,12 @@ class RejectedReports:
 
     def _done(self, key: _Probed, task: asyncio.Task[Reading]) -> None:
         del self._probes[key]
-        if task.cancelled() or task.exception() is not None or task.result() is Reading.DEAD:
+        if task.cancelled() or task.exception() is not None:
             return
-        self._alive[key] = self._clock.now() + SETTLED_FOR
-        self._alive.move_to_end(key)
-        if len(self._alive) > _REMEMBERED:
-            self._alive.popitem(last=False)
+        self._said[key] = (task.result(), self._clock.now() + SETTLED_FOR)
+        self._said.move_to_end(key)
+        if len(self._said) > _REMEMBERED:
+            self._said.popitem(last=False)
 
     async def _probe(self, reported: Reported, credential: UsableCredential) -> Reading:
         stored, owner = reported.stored, reported.owner
